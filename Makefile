@@ -1,0 +1,65 @@
+# `make notebooks` is all it takes: an environment in .venv, the data, the four notebooks.
+# Needs GNU make and Python 3.11 or newer; another Python: make PYTHON=python3.12 notebooks
+# On Windows, use the steps without make in README.md.
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+READY  := $(VENV)/.ready
+# Present while packages are being installed: whoever finds it starts over.
+UNDONE := $(VENV)/.unfinished
+
+RECIPE     ?= naimishnet
+CHECKPOINT ?= naimishnet
+FACES      ?= whole
+# Anything else for the command behind a target: make train ARGS="--resume --seed 1"
+ARGS       ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help notebooks test lab train evaluate benchmark lint lock clean
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+notebooks: $(READY)  ## set up, find or download the data, run the four notebooks
+	$(PY) run_notebooks.py $(ARGS)
+
+test: $(READY)  ## set up, lint, check the committed notebooks, run the tests
+	$(PY) -m ruff check .
+	$(PY) check_notebooks.py
+	$(PY) -m pytest $(ARGS)
+
+lab: $(READY)  ## open the notebooks in JupyterLab
+	JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/1_load_and_visualize.ipynb $(ARGS)
+
+train: $(READY)  ## train a network: RECIPE=naimishnet SPLIT=official
+	$(PY) train.py --recipe $(RECIPE) --split $(or $(SPLIT),official) $(ARGS)
+
+evaluate: $(READY)  ## measure a network: CHECKPOINT=naimishnet SPLIT=identity FACES=whole
+	$(PY) evaluate.py $(CHECKPOINT) --split $(or $(SPLIT),identity) --faces $(FACES) $(ARGS)
+
+benchmark: $(READY)  ## run every script in benchmarks/
+	@for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script" $(ARGS) || exit 1; done
+
+lint: $(READY)  ## ruff, and what the committed notebooks hold
+	$(PY) -m ruff check .
+	$(PY) check_notebooks.py
+
+lock: $(READY)  ## requirements.txt to exact pins; newer versions: ARGS=--upgrade
+	$(PY) -m pip install --quiet uv
+	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --no-annotate --no-header $(ARGS) requirements.txt -o requirements.lock
+
+clean:  ## remove reports and caches; data, runs and .venv stay
+	rm -rf reports .pytest_cache .ruff_cache
+	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# uv installs in half a minute what takes pip three, but it is not needed.
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, and '$(PYTHON)' is not. Name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	@if [ -e $(UNDONE) ]; then echo "The last installation was interrupted: starting over."; rm -rf $(VENV); fi
+	@mkdir -p $(VENV) && touch $(UNDONE)
+	$(PYTHON) -m venv $(VENV)
+	{ $(PY) -m pip install --quiet uv && $(VENV)/bin/uv pip install --python $(PY) -r requirements.lock; } \
+	  || $(PY) -m pip install -r requirements.lock
+	@touch $@ && rm -f $(UNDONE)

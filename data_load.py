@@ -1,0 +1,341 @@
+"""The data set as PyTorch samples, and the transforms that everyone knows.
+
+    transform = Compose([Rescale(250), RandomCrop(224), Normalize(), ToTensor()])
+    dataset = FacialKeypointsDataset("data/training_frames_keypoints.csv", "data/training", transform)
+    dataset[0]["image"].shape, dataset[0]["keypoints"].shape      # (1, 224, 224), (68, 2)
+
+A sample is {'image': HxWx3 uint8 RGB, 'keypoints': (68, 2) float32 (x, y) pixels}.
+A transform takes a sample and returns a new one; `torchvision.transforms.Compose`
+chains them. The pixel convention is that of `geometry.py`.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import Dataset
+
+from data_files import IMAGE_SUFFIXES, read_image, read_keypoints_csv, read_pts
+from geometry import resize_matrix, transform_points
+from landmarks import NUM_KEYPOINTS
+from opencv import cv2
+
+SPLITS_FILE = Path(__file__).parent / "data" / "splits.csv"
+DEFAULT_CACHE_BYTES = 2**30
+
+
+# --- data sets ---------------------------------------------------------------------------
+
+
+class FacialKeypointsDataset(Dataset):
+    """Images with 68 keypoints each; index it for {'image', 'keypoints'} samples.
+
+    csv_file: a keypoints CSV (`read_keypoints_csv`); file names are relative to root_dir.
+    transform: called with each sample, may return anything.
+    cache_bytes: decoded images stay in memory (uint8) up to this many bytes, 0 for none.
+    seed: None for fresh random numbers at each access. A number makes random
+        transforms depend on (seed, epoch, index) alone, so that a training run
+        can be repeated or continued exactly; see `set_epoch`.
+    """
+
+    def __init__(
+        self,
+        csv_file,
+        root_dir,
+        transform: Callable | None = None,
+        *,
+        cache_bytes: int = DEFAULT_CACHE_BYTES,
+        seed: int | None = None,
+    ):
+        names, keypoints = read_keypoints_csv(csv_file)
+        self._set_up([Path(root_dir) / name for name in names], keypoints, transform, cache_bytes, seed)
+
+    @classmethod
+    def from_paths(
+        cls, paths: Sequence, keypoints, transform=None, *, cache_bytes=DEFAULT_CACHE_BYTES, seed=None
+    ):
+        """From image paths and keypoints (N, 68, 2) in the same order."""
+        keypoints = np.asarray(keypoints, dtype=np.float32)
+        if keypoints.shape != (len(paths), NUM_KEYPOINTS, 2):
+            expected = (len(paths), NUM_KEYPOINTS, 2)
+            raise ValueError(f"{len(paths)} images need keypoints {expected}, got {keypoints.shape}")
+        dataset = cls.__new__(cls)
+        dataset._set_up([Path(path) for path in paths], keypoints, transform, cache_bytes, seed)
+        return dataset
+
+    @classmethod
+    def from_pts(cls, folder, transform=None, *, origin: int = 1, **options):
+        """From a folder of images, each with a `.pts` file of the same name beside it."""
+        folder = Path(folder)
+        paths = [
+            path
+            for path in sorted(folder.glob("*"))
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.with_suffix(".pts").is_file()
+        ]
+        if not paths:
+            raise FileNotFoundError(f"no image with a .pts file beside it in {folder}")
+        keypoints = [read_pts(path.with_suffix(".pts"), origin) for path in paths]
+        return cls.from_paths(paths, np.stack(keypoints), transform, **options)
+
+    def _set_up(self, paths, keypoints, transform, cache_bytes, seed):
+        self.paths, self.keypoints, self.transform = paths, keypoints, transform
+        self.seed, self.epoch = seed, 0
+        self._cache: dict[int, np.ndarray] = {}
+        self._cache_room = cache_bytes
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def image(self, index: int) -> np.ndarray:
+        """The decoded image, HxWx3 uint8 RGB, read-only when it comes from memory."""
+        if index in self._cache:
+            return self._cache[index]
+        image = read_image(self.paths[index])
+        if image.nbytes <= self._cache_room:
+            image.setflags(write=False)
+            self._cache[index] = image
+            self._cache_room -= image.nbytes
+        return image
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the random numbers of the next pass (needs `seed`)."""
+        self.epoch = epoch
+
+    def __getitem__(self, index):
+        index = range(len(self))[int(index)]  # negative indices, and IndexError past the end
+        sample = {"image": self.image(index), "keypoints": self.keypoints[index].copy()}
+        if self.transform is None:
+            sample["image"] = sample["image"].copy()
+            return sample
+        if self.seed is not None:
+            sample["rng"] = np.random.default_rng([self.seed, self.epoch, index])
+        sample = self.transform(sample)
+        if isinstance(sample, dict):
+            sample.pop("rng", None)
+        return sample
+
+    @property
+    def identities(self) -> list[str]:
+        """Who is on each image: the file name up to its last underscore."""
+        return [identity_of(path.name) for path in self.paths]
+
+
+def identity_of(name: str) -> str:
+    """The identity in a data-set file name: `Abdullah_Gul_31.jpg` is `Abdullah_Gul`."""
+    return Path(name).stem.rpartition("_")[0]
+
+
+# --- splits ------------------------------------------------------------------------------
+
+SPLITS = ("official", "identity", "validation")
+
+
+def assign_splits(identities) -> pd.DataFrame:
+    """Who trains and who tests, for any set of identities, by the hash order of DESIGN.
+
+    Returns one row per identity: identity, position (1-based, by SHA-256 of the
+    name), validation and identity_split ('train', 'test' or ''). The first 69 of
+    347 test, the next 56 validate; other numbers are divided in the same proportion.
+    """
+    names = sorted(set(identities), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    last_test, last_validation = round(len(names) * 69 / 347), round(len(names) * 125 / 347)
+    rows = []
+    for position, name in enumerate(names, start=1):
+        tests, validates = position <= last_test, last_test < position <= last_validation
+        validation = "" if tests else ("test" if validates else "train")
+        rows.append((name, position, validation, "test" if tests else "train"))
+    return pd.DataFrame(rows, columns=["identity", "position", "validation", "identity_split"])
+
+
+def split_table(identities) -> pd.DataFrame:
+    """The committed splits where all identities are in them, else `assign_splits`."""
+    committed = pd.read_csv(SPLITS_FILE, keep_default_na=False)
+    known = set(committed["identity"])
+    return committed if set(identities) <= known else assign_splits(identities)
+
+
+def load_split(data_folder, split: str, part: str, transform=None, **options) -> FacialKeypointsDataset:
+    """One part ('train' or 'test') of a split ('official', 'identity' or 'validation').
+
+    Training parts hold training images only. The test part of `official` is the
+    770 labelled test images; of the other two it is every labelled image of the
+    held-out identities. Paths, not base names, tell images apart: all 770 test
+    names exist in training/ as well, with other content.
+    """
+    if split not in SPLITS or part not in ("train", "test"):
+        raise ValueError(f"split must be one of {SPLITS} and part train or test, got {split!r}, {part!r}")
+    paths, keypoints = [], []
+    for folder in ("training", "test"):
+        names, points = read_keypoints_csv(Path(data_folder) / f"{folder}_frames_keypoints.csv")
+        paths += [Path(data_folder) / folder / name for name in names]
+        keypoints.append(points)
+    keypoints = np.concatenate(keypoints)
+    in_training = np.array([path.parent.name == "training" for path in paths])
+    if split == "official":
+        keep = in_training if part == "train" else ~in_training
+    else:
+        identities = [identity_of(path.name) for path in paths]
+        column = "validation" if split == "validation" else "identity_split"
+        of_identity = split_table(identities).set_index("identity")[column]
+        keep = np.array([of_identity[identity] == part for identity in identities])
+        keep &= in_training | (part == "test")
+    chosen = np.flatnonzero(keep)
+    return FacialKeypointsDataset.from_paths(
+        [paths[i] for i in chosen], keypoints[chosen], transform, **options
+    )
+
+
+# --- transforms ----------------------------------------------------------------------------
+
+
+def rng_of(sample: dict) -> np.random.Generator:
+    """The sample's own random generator, or a fresh one seeded by PyTorch.
+
+    NumPy's global generator is copied into every worker process of a DataLoader,
+    which then all draw the same numbers; PyTorch's is seeded anew in each.
+    """
+    rng = sample.get("rng")
+    return rng if rng is not None else np.random.default_rng(int(torch.randint(2**62, (1,))))
+
+
+def _pair(value, name: str) -> tuple[int, int]:
+    """(height, width) from an int or a pair."""
+    pair = (value, value) if isinstance(value, int | np.integer) else tuple(value)
+    if len(pair) != 2 or any(int(v) != v or v < 1 for v in pair):
+        raise ValueError(f"{name} must be a positive int or (height, width), got {value!r}")
+    return int(pair[0]), int(pair[1])
+
+
+class Rescale:
+    """Resize the image. An int sets the shorter side and keeps the aspect; a pair is (height, width)."""
+
+    def __init__(self, output_size):
+        self.output_size = output_size
+        self._pair = _pair(output_size, "output_size")
+
+    def new_shape(self, shape_hw) -> tuple[int, int]:
+        """The (height, width) that an image of shape_hw gets."""
+        if not isinstance(self.output_size, int | np.integer):
+            return self._pair
+        factor = self.output_size / min(shape_hw)
+        return round(shape_hw[0] * factor), round(shape_hw[1] * factor)
+
+    def __call__(self, sample: dict) -> dict:
+        image = sample["image"]
+        shape = image.shape[:2]
+        new_shape = self.new_shape(shape)
+        shrinks = new_shape[0] < shape[0]
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = cv2.resize(image, new_shape[::-1], interpolation=method)
+        keypoints = transform_points(sample["keypoints"], resize_matrix(shape, new_shape))
+        return {**sample, "image": resized, "keypoints": keypoints}
+
+
+class _Crop:
+    """A window of (height, width) out of the image; subclasses choose where."""
+
+    def __init__(self, output_size):
+        self.output_size = _pair(output_size, "output_size")
+
+    def _offset(self, room_hw, sample) -> tuple[int, int]:
+        raise TypeError("use RandomCrop or CenterCrop")
+
+    def __call__(self, sample: dict) -> dict:
+        height, width = sample["image"].shape[:2]
+        new_height, new_width = self.output_size
+        room = height - new_height, width - new_width
+        if min(room) < 0:
+            raise ValueError(
+                f"cannot cut {new_height}x{new_width} out of an image of {height}x{width} pixels; "
+                "use Rescale first"
+            )
+        top, left = self._offset(room, sample)
+        image = sample["image"][top : top + new_height, left : left + new_width]
+        keypoints = sample["keypoints"] - np.array([left, top], dtype=np.float32)
+        return {**sample, "image": image, "keypoints": keypoints}
+
+
+class RandomCrop(_Crop):
+    """Cut a window at random; every offset that fits, the last one too, is equally likely."""
+
+    def _offset(self, room_hw, sample):
+        rng = rng_of(sample)
+        return int(rng.integers(room_hw[0] + 1)), int(rng.integers(room_hw[1] + 1))
+
+
+class CenterCrop(_Crop):
+    """Cut the window out of the middle (half a pixel up and left where it cannot be exact)."""
+
+    def _offset(self, room_hw, sample):
+        return room_hw[0] // 2, room_hw[1] // 2
+
+
+class Normalize:
+    """Grayscale in [0, 1] and keypoints (p - mean) / std.
+
+    image in: HxW, HxWx1 or HxWx3; uint8 (0 to 255), uint16 (0 to 65535) or float in
+    [0, 1]. Out: HxW float32. A float image is not divided again: dividing twice is
+    why most forks of this exercise train on images in [0, 0.004].
+    keypoints: mean and std are in pixels of the image that comes in; 100 and 50 are
+    the defaults of the exercise, for crops of 224.
+    """
+
+    def __init__(self, mean: float = 100.0, std: float = 50.0):
+        if not std > 0:
+            raise ValueError(f"std must be positive, got {std}")
+        self.mean, self.std = float(mean), float(std)
+
+    def __call__(self, sample: dict) -> dict:
+        keypoints = (sample["keypoints"] - np.float32(self.mean)) / np.float32(self.std)
+        return {**sample, "image": to_gray(sample["image"]), "keypoints": keypoints}
+
+    def inverse_keypoints(self, keypoints_norm):
+        """Pixels again, from an array or a tensor (..., 2)."""
+        return keypoints_norm * self.std + self.mean
+
+    def inverse(self, sample: dict) -> dict:
+        """The sample back in pixels: image uint8 gray HxW, keypoints in pixels."""
+        image = np.asarray(sample["image"], dtype=np.float32).squeeze()
+        image = np.clip(np.rint(image * 255), 0, 255).astype(np.uint8)
+        keypoints = np.asarray(self.inverse_keypoints(sample["keypoints"]), dtype=np.float32)
+        return {**sample, "image": image, "keypoints": keypoints}
+
+
+def to_gray(image: np.ndarray) -> np.ndarray:
+    """HxW float32 grayscale in [0, 1] of a uint8, uint16 or [0, 1] float image (RGB or gray)."""
+    image = np.asarray(image)
+    if image.dtype in (np.uint8, np.uint16):
+        scale = np.float32(1 / np.iinfo(image.dtype).max)
+    elif np.issubdtype(image.dtype, np.floating):
+        scale = np.float32(1)
+        if image.size and not (image.min() >= -1e-3 and image.max() <= 1 + 1e-3):
+            raise ValueError(
+                f"a float image must lie in [0, 1], this one spans [{image.min():.3g}, {image.max():.3g}]; "
+                "divide by 255 or pass uint8"
+            )
+        image = image.astype(np.float32, copy=False)
+    else:
+        raise ValueError(f"an image must be uint8, uint16 or float, got {image.dtype}")
+    if image.ndim == 3 and image.shape[2] == 3:
+        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    elif image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    elif image.ndim != 2:
+        raise ValueError(f"an image must be HxW, HxWx1 or HxWx3, got shape {image.shape}")
+    return image.astype(np.float32, copy=False) * scale
+
+
+class ToTensor:
+    """NumPy to PyTorch: image HxW or HxWxC to float32 (C, H, W), keypoints to float32 (68, 2)."""
+
+    def __call__(self, sample: dict) -> dict:
+        image = np.asarray(sample["image"])
+        image = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
+        return {
+            **sample,
+            "image": torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)),
+            "keypoints": torch.from_numpy(np.ascontiguousarray(sample["keypoints"], dtype=np.float32)),
+        }

@@ -1,0 +1,209 @@
+"""Boxes, square crops and the one warp that moves pixels and keypoints alike.
+
+Convention (everywhere in this repository): x to the right, y down, in pixels.
+Pixel (0, 0) is centred at the coordinate (0, 0) and covers [-0.5, 0.5) in both
+directions. A resize by s is therefore x' = (x + 0.5) * s - 0.5, and mirroring an
+image W pixels wide is x' = W - 1 - x.
+
+A `box_xyxy` counts pixel *edges*: [left, top, right, bottom] with right and
+bottom exclusive, so [0, 0, W, H] is the whole image and its centre, as a
+coordinate, is ((0 + W) / 2 - 0.5, (0 + H) / 2 - 0.5).
+
+A `matrix` is a 2x3 float64 affine that takes image coordinates to crop
+coordinates: `crop = matrix @ [x, y, 1]`.
+"""
+
+import numpy as np
+
+from landmarks import MIRROR_ORDER, NUM_KEYPOINTS
+from opencv import cv2
+
+
+def check_keypoints(keypoints) -> np.ndarray:
+    """`keypoints` as a finite (68, 2) float32 array, or a ValueError that says what it is."""
+    points = np.asarray(keypoints, dtype=np.float32)
+    if points.shape != (NUM_KEYPOINTS, 2):
+        raise ValueError(f"keypoints must have shape ({NUM_KEYPOINTS}, 2), got {points.shape}")
+    if not np.isfinite(points).all():
+        raise ValueError("keypoints must be finite numbers, got NaN or infinity")
+    return points
+
+
+# --- boxes ---------------------------------------------------------------------------
+
+
+def check_box(box_xyxy) -> np.ndarray:
+    """`box_xyxy` as (4,) float64, or a ValueError if it is not finite or has no area."""
+    box = np.asarray(box_xyxy, dtype=np.float64)
+    if box.shape != (4,) or not np.isfinite(box).all():
+        raise ValueError(f"a box must be four finite numbers [left, top, right, bottom], got {box_xyxy!r}")
+    if box[2] <= box[0] or box[3] <= box[1]:
+        raise ValueError(f"a box needs right > left and bottom > top, got {box.tolist()}")
+    return box
+
+
+def image_box(image: np.ndarray) -> np.ndarray:
+    """The whole image as a box_xyxy: [0, 0, W, H]."""
+    height, width = image.shape[:2]
+    return np.array([0.0, 0.0, width, height])
+
+
+def box_from_keypoints(keypoints) -> np.ndarray:
+    """Smallest box_xyxy that holds the pixels under all keypoints (N, 2)."""
+    points = np.asarray(keypoints, dtype=np.float64)
+    return np.concatenate([points.min(axis=0), points.max(axis=0) + 1.0])
+
+
+def box_centre(box_xyxy) -> np.ndarray:
+    """Centre of a box as a coordinate (x, y) on the pixel grid."""
+    left, top, right, bottom = box_xyxy
+    return np.array([(left + right) / 2 - 0.5, (top + bottom) / 2 - 0.5])
+
+
+def box_side(box_xyxy) -> float:
+    """The larger of a box's width and height, in pixels."""
+    left, top, right, bottom = box_xyxy
+    return float(max(right - left, bottom - top))
+
+
+def box_iou(box_a, box_b) -> float:
+    """Intersection over union of two box_xyxy, 0 to 1."""
+    a, b = np.asarray(box_a, dtype=np.float64), np.asarray(box_b, dtype=np.float64)
+    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
+    overlap = max(width, 0.0) * max(height, 0.0)
+    union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - overlap
+    return float(overlap / union)
+
+
+def scale_box(box_xyxy, factor: float) -> np.ndarray:
+    """The box grown (factor > 1) or shrunk about its centre."""
+    left, top, right, bottom = np.asarray(box_xyxy, dtype=np.float64)
+    centre = np.array([left + right, top + bottom]) / 2
+    half = np.array([right - left, bottom - top]) * factor / 2
+    return np.concatenate([centre - half, centre + half])
+
+
+# --- affine maps -----------------------------------------------------------------------
+
+
+def resize_matrix(shape_hw, new_shape_hw) -> np.ndarray:
+    """Matrix of a resize of a whole image from shape_hw to new_shape_hw."""
+    (height, width), (new_height, new_width) = shape_hw, new_shape_hw
+    sx, sy = new_width / width, new_height / height
+    return np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5]])
+
+
+def crop_matrix(
+    centre_xy, side: float, size: int, *, rotation_deg: float = 0.0, mirror: bool = False
+) -> np.ndarray:
+    """Matrix from the image to a square crop of `size` x `size` pixels.
+
+    centre_xy: coordinate in the image that lands in the middle of the crop.
+    side: length, in image pixels, of the square that fills the crop.
+    rotation_deg: turns what is seen in the crop; positive is counter-clockwise
+        as it appears on the screen.
+    mirror: flips the crop left to right, after the rotation.
+    """
+    if not side > 0 or size < 1:
+        raise ValueError(f"a crop needs a positive side and size, got side={side}, size={size}")
+    scale = size / side
+    angle = np.deg2rad(rotation_deg)
+    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+    linear = np.array([[cos, sin], [-sin, cos]])
+    if mirror:
+        linear[0] *= -1
+    middle = (size - 1) / 2
+    offset = middle - linear @ np.asarray(centre_xy, dtype=np.float64)
+    return np.column_stack([linear, offset])
+
+
+def square_crop_matrix(box_xyxy, margin: float, size: int) -> np.ndarray:
+    """Matrix to the square crop around a box: side = margin x the box's larger side."""
+    return crop_matrix(box_centre(box_xyxy), margin * box_side(box_xyxy), size)
+
+
+def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """The matrix that applies `first`, then `second`."""
+    linear = second[:, :2] @ first[:, :2]
+    return np.column_stack([linear, second[:, :2] @ first[:, 2] + second[:, 2]])
+
+
+def invert(matrix: np.ndarray) -> np.ndarray:
+    """The matrix that leads back."""
+    linear = np.linalg.inv(matrix[:, :2])
+    return np.column_stack([linear, -linear @ matrix[:, 2]])
+
+
+def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Points (..., 2) through a matrix; float32 out."""
+    points = np.asarray(points, dtype=np.float64)
+    return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
+
+
+def matrix_scale(matrix: np.ndarray) -> float:
+    """How many crop pixels one image pixel becomes (geometric mean of both axes)."""
+    return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
+
+
+# --- pixels ----------------------------------------------------------------------------
+
+
+def warp(image: np.ndarray, matrix: np.ndarray, size_wh, *, border_value: float | None = 0) -> np.ndarray:
+    """Draw the image into a canvas of `size_wh`, each pixel at `matrix @ pixel`.
+
+    image: (H, W) or (H, W, C), uint8 or float32. Outside of it there is
+        `border_value`, or with None the nearest edge pixel.
+    Shrinking by 2 or more first averages whole blocks of pixels (exact box
+    filter), because bilinear sampling alone would skip pixels and alias.
+    """
+    height, width = image.shape[:2]
+    block = int(1 / max(matrix_scale(matrix), 1e-9))
+    block = min(block, height, width)
+    if block >= 2:
+        new_shape = (round(height / block), round(width / block))
+        image = cv2.resize(image, new_shape[::-1], interpolation=cv2.INTER_AREA)
+        matrix = compose(matrix, invert(resize_matrix((height, width), new_shape)))
+    border = cv2.BORDER_REPLICATE if border_value is None else cv2.BORDER_CONSTANT
+    return cv2.warpAffine(
+        image,
+        matrix,
+        tuple(int(v) for v in size_wh),
+        flags=cv2.INTER_LINEAR,
+        borderMode=border,
+        borderValue=(border_value or 0,) * 4,
+    )
+
+
+def mirror_points(keypoints: np.ndarray, width: int) -> np.ndarray:
+    """Keypoints (..., 68, 2) of the left-right mirrored image, indices swapped back.
+
+    Without the swap the right eye would be called the left one, and a network
+    trained on both would learn the average of the two: a vertical line.
+    """
+    mirrored = np.array(keypoints, dtype=np.float32)
+    mirrored[..., 0] = width - 1 - mirrored[..., 0]
+    return mirrored[..., MIRROR_ORDER, :]
+
+
+def mirror_image(image: np.ndarray) -> np.ndarray:
+    """The image mirrored left to right."""
+    return np.ascontiguousarray(image[:, ::-1])
+
+
+WHOLE_VIEWS = ("letterbox", "squash", "crop")
+
+
+def whole_image_matrix(shape_hw, size: int, view: str = "letterbox") -> np.ndarray:
+    """Matrix from a whole image to a size x size square.
+
+    'letterbox' keeps the aspect and pads, 'squash' stretches both axes to fit,
+    'crop' is the centre of Rescale + CenterCrop with the 250 : 224 of the exercise.
+    """
+    height, width = shape_hw
+    if view == "letterbox":
+        return crop_matrix(box_centre((0, 0, width, height)), max(height, width), size)
+    if view == "squash":
+        return resize_matrix(shape_hw, (size, size))
+    if view == "crop":
+        return crop_matrix(box_centre((0, 0, width, height)), min(height, width) * 224 / 250, size)
+    raise ValueError(f"view must be one of {', '.join(WHOLE_VIEWS)}, got {view!r}")

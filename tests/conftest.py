@@ -1,0 +1,39 @@
+"""What several test modules share: the embedded sample, a free photo, the real data where there are any."""
+
+import os
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+
+from data_fetch import DataError, find_data
+from sample_faces import write_sample
+
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def sample_folder(tmp_path_factory) -> Path:
+    """A small embedded sample: 8 identities."""
+    return write_sample(tmp_path_factory.mktemp("sample") / "data", identities=8)
+
+
+@pytest.fixture(scope="session")
+def free_photo():
+    """A photo in the public domain with one face, 512x512x3 uint8 RGB."""
+    return skimage.data.astronaut()
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the real data; tests that need it are skipped where there is none."""
+    try:
+        data = find_data(download=False)
+    except DataError:
+        if os.environ.get("KEYPOINTS_DATA"):
+            raise  # named, but not there: a mistake, and no reason to skip
+        pytest.skip("the real data are not here (set KEYPOINTS_DATA)")
+    if data.is_sample:
+        pytest.skip("KEYPOINTS_DATA names the embedded sample")
+    return data.folder

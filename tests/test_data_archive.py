@@ -1,0 +1,308 @@
+"""Downloading against a real server on 127.0.0.1, with real faults; always through `find_data`."""
+
+import functools
+import signal
+import socket
+import struct
+import subprocess
+import sys
+
+import pytest
+from small_data import encode, listing, make_small_data, make_zip, put, serve
+
+import data_archive
+import data_fetch
+import sample_faces
+from data_fetch import DamagedArchiveError, DataError, DataNotFoundError, check_data, find_data
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    return make_small_data(tmp_path_factory.mktemp("checksums") / "checksums.csv")
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch):
+    monkeypatch.delenv("KEYPOINTS_DATA", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    few = functools.partial(sample_faces.write_sample, identities=1, train_frames=2, test_frames=1)
+    monkeypatch.setattr(sample_faces, "write_sample", few)
+
+
+@pytest.fixture
+def data(tmp_path):
+    """A data folder as in a fresh clone."""
+    return put({"README.md": b"kept"}, tmp_path / "data")
+
+
+@pytest.fixture
+def find(data, small):
+    """find_data for the small data set, with short timeouts."""
+    options = {"data_folder": data, "checksums": small.checksums, "progress": False}
+    return functools.partial(find_data, **options, connect_timeout=2.0, stall_timeout=0.5)
+
+
+@pytest.fixture
+def server():
+    with serve() as running:
+        yield running
+
+
+@pytest.fixture
+def dead_url():
+    """Nobody listens on a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}/data.zip"
+
+
+# --- good downloads -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prefix", ["", "P1_Facial_Keypoints-6e55adc/data/"])
+def test_download_unpacks_what_is_expected_and_nothing_else(find, data, small, server, prefix):
+    rubbish = {
+        "__MACOSX/training/._Ann_Lee_00.jpg": b"x",
+        "test/Unlabelled_00.jpg": b"x",
+        "training/.DS_Store": b"x",
+    }
+    outside = {"README.md": b"other", "notebook.ipynb": b"{}"}
+    archive = make_zip({**outside, **{prefix + name: c for name, c in {**rubbish, **small.files}.items()}})
+    server.behaviours["/data.zip"] = 200, archive
+    location = find(sources=(server.url("/data.zip"),))
+    assert (location.folder, location.source) == (data, "download")
+    assert listing(data) == sorted(["README.md", "training", "test", *small.files])
+    assert all((data / name).read_bytes() == content for name, content in small.files.items())
+    assert (data / "README.md").read_text() == "kept"
+    assert find(sources=()).source == "repository"
+
+
+def test_a_slow_server_is_waited_for_as_long_as_it_sends(find, small, server):
+    archive = make_zip(small.files)
+    step = len(archive) // 9
+    pieces = [part for i in range(0, len(archive), step) for part in (archive[i : i + step], 0.2)]
+    server.behaviours["/slow.zip"] = 200, *pieces  # 2 s in all, against a stall timeout of 1 s
+    assert find(sources=(server.url("/slow.zip"),), stall_timeout=1.0).source == "download"
+
+
+@pytest.mark.parametrize("fault", ["dead", "404", "cut short"])
+def test_the_second_source_is_tried_when_the_first_fails_by_network(find, small, server, dead_url, fault):
+    archive = make_zip(small.files)
+    server.behaviours |= {
+        "/404": (404,),
+        "/cut": (200, archive[:999], "close", archive[999:]),
+        "/good": (200, archive),
+    }
+    first = {"dead": dead_url, "404": server.url("/404"), "cut short": server.url("/cut")}[fault]
+    assert find(sources=(first, server.url("/good"))).source == "download"
+
+
+def test_incomplete_data_are_set_aside_and_not_lost(find, data, small, server):
+    put({"training/mine.jpg": b"mine"}, data)
+    server.behaviours["/data.zip"] = 200, make_zip(small.files)
+    assert find(sources=(server.url("/data.zip"),)).source == "download"
+    (aside,) = data.glob("set-aside-*")
+    assert (aside / "training" / "mine.jpg").read_bytes() == b"mine"
+    assert not (data / "training" / "mine.jpg").exists()
+
+
+# --- bad downloads: always an error, and nothing left behind ------------------------------
+
+
+def changed_pixel(small):
+    image = small.images["test/Ann_Lee_00.jpg"].copy()
+    image[3, 4, 1] ^= 1
+    return make_zip({**small.files, "test/Ann_Lee_00.jpg": encode(image)})
+
+
+def without_an_image(small):
+    return make_zip({name: c for name, c in small.files.items() if name != "training/Ann_Lee_01.jpg"})
+
+
+def changed_keypoint(small):
+    content = small.files["test_frames_keypoints.csv"].replace(b"7.0", b"7.5", 1)
+    return make_zip({**small.files, "test_frames_keypoints.csv": content})
+
+
+def with_a_bomb(small):
+    return make_zip({**small.files, "test/Bo_Ek_11.jpg": bytes(data_archive.MAX_FILE_BYTES + 1)})
+
+
+def with_a_false_size(small):
+    """The directory of the archive announces 100 bytes for an image that has 120 000."""
+    archive = bytearray(make_zip(small.files))
+    name = b"training/Bo_Ek_10.jpg"
+    entry = archive.rindex(name) - 46  # the fixed part of a central directory entry, before the name
+    assert archive[entry : entry + 4] == b"PK\x01\x02"
+    archive[entry + 24 : entry + 28] = struct.pack("<I", 100)
+    return bytes(archive)
+
+
+BAD_ARCHIVES = {
+    "changed pixel": (changed_pixel, "test/Ann_Lee_00.jpg"),
+    "changed keypoint": (changed_keypoint, "test_frames_keypoints.csv"),
+    "missing image": (without_an_image, "lacks training/Ann_Lee_01.jpg"),
+    "no image": (lambda s: make_zip({**s.files, "test/Bo_Ek_11.jpg": b"text"}), r"Bo_Ek_11.jpg \(no image\)"),
+    "other archive": (lambda s: make_zip({"a.txt": b"a"}), r"lacks .* \(7 files\)"),
+    "truncated": (lambda s: make_zip(s.files)[:-300], "cannot be unpacked"),
+    "no archive": (lambda s: b"<html>sign in</html>", "cannot be unpacked"),
+    "parent path": (lambda s: make_zip({**s.files, "../evil": b"x"}), r"'\.\./evil' points outside"),
+    "hidden parent": (lambda s: make_zip({**s.files, "training/../../evil": b"x"}), "evil' points outside"),
+    "backslash": (lambda s: make_zip({**s.files, "..\\evil": b"x"}), "evil' points outside"),
+    "absolute path": (lambda s: make_zip({**s.files, "/etc/evil": b"x"}), "'/etc/evil' points outside"),
+    "drive": (lambda s: make_zip({**s.files, "C:/evil": b"x"}), "'C:/evil' points outside"),
+    "twice": (lambda s: make_zip({**s.files, "./test/Bo_Ek_11.jpg": b"x"}), "holds test/Bo_Ek_11.jpg twice"),
+    "bomb": (with_a_bomb, "test/Bo_Ek_11.jpg would take more than 64 MiB"),
+    "false size": (with_a_false_size, "Bo_Ek_10.jpg cannot be unpacked"),
+}
+
+
+@pytest.mark.parametrize("fault", BAD_ARCHIVES)
+def test_a_bad_archive_is_an_error_and_leaves_nothing(find, data, small, server, fault):
+    make, message = BAD_ARCHIVES[fault]
+    server.behaviours |= {"/bad.zip": (200, make(small)), "/good.zip": (200, make_zip(small.files))}
+    with pytest.raises(DamagedArchiveError, match=message) as error:
+        find(sample_ok=True, sources=(server.url("/bad.zip"), server.url("/good.zip")))
+    assert "\n" not in str(error.value)
+    assert listing(data.parent) == ["data", "data/README.md"]
+
+
+@pytest.mark.parametrize("limit", ["MAX_MEMBERS", "MAX_TOTAL_BYTES"])
+def test_an_archive_over_the_limits_is_refused(find, data, small, server, monkeypatch, limit):
+    monkeypatch.setattr(data_archive, limit, 5)
+    server.behaviours["/big.zip"] = 200, make_zip(small.files)
+    with pytest.raises(DamagedArchiveError, match="holds more than"):
+        find(sources=(server.url("/big.zip"),))
+    assert listing(data) == ["README.md"]
+
+
+@pytest.mark.parametrize("ending", ["close", 30.0])
+def test_a_transfer_that_breaks_off_or_stalls_is_an_error(find, data, small, server, ending):
+    archive = make_zip(small.files)
+    server.behaviours["/half.zip"] = 200, archive[:700], ending, archive[700:]
+    with pytest.raises(DamagedArchiveError, match="broke off or stood still"):
+        find(sample_ok=True, sources=(server.url("/half.zip"),))
+    assert listing(data) == ["README.md"]
+
+
+def test_404_is_an_error_and_not_a_reason_for_the_sample(find, data, server):
+    server.behaviours["/gone.zip"] = (404,)
+    with pytest.raises(DataNotFoundError, match=r"answers 404.*KEYPOINTS_DATA.*--data sample"):
+        find(sample_ok=True, sources=(server.url("/gone.zip"),))
+    assert listing(data) == ["README.md"]
+
+
+# --- no server ----------------------------------------------------------------------------
+
+
+def test_no_server_is_an_error_that_says_what_to_do(find, data, dead_url):
+    with pytest.raises(DataNotFoundError) as error:
+        find(sources=(dead_url, dead_url + "2"))
+    for words in ("ConnectionError", "Set KEYPOINTS_DATA", "unpack https://", "connect", "--data sample"):
+        assert words in str(error.value)
+    assert "\n" not in str(error.value)
+    assert listing(data) == ["README.md"]
+
+
+def test_no_server_means_the_sample_where_that_is_allowed(find, data, dead_url):
+    location = find(sample_ok=True, sources=(dead_url,))
+    assert (location.folder, location.source, location.is_sample) == (data / "sample", "sample", True)
+    assert find(sample_ok=True, sources=(dead_url,)).is_sample  # data/sample/ does not count as the data
+
+
+def test_a_server_that_accepts_and_says_nothing_is_no_server(find, data):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/data.zip"
+        with pytest.raises(DataNotFoundError, match=r"within 0\.3 s"):
+            find(sources=(url,), connect_timeout=0.3)
+    assert listing(data) == ["README.md"]
+
+
+def test_download_can_be_forbidden(find, server):
+    with pytest.raises(DataNotFoundError, match="not asked"):
+        find(download=False, sources=(server.url("/never-asked"),))
+
+
+# --- faults of the machine, each in a process of its own ----------------------------------
+
+FIND = """
+import os, resource, signal, sys
+from pathlib import Path
+from data_fetch import find_data
+folder, checksums, url, fault, number = sys.argv[1:]
+
+def die_at(name, calls_before):
+    original, left = getattr(os, name), [calls_before]
+    def call(*arguments):
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        return original(*arguments)
+    setattr(os, name, call)
+
+if fault == "disk":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(number), int(number)))
+elif fault != "none":
+    die_at(fault, int(number))
+print(find_data(data_folder=Path(folder), checksums=Path(checksums), sources=(url,), progress=False).source)
+"""
+
+
+def start(data, small, url, fault="none", number=0):
+    arguments = [str(a) for a in (data, small.checksums, url, fault, number)]
+    return subprocess.Popen(
+        [sys.executable, "-c", FIND, *arguments],
+        cwd=data_fetch.REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("limit", [500, 60_000])
+def test_a_disk_that_takes_no_more_is_an_error_and_leaves_nothing(data, small, server, limit):
+    """The first limit stops the download, the second the unpacking (of an image of 120 kB)."""
+    archive = make_zip(small.files)
+    assert 500 < len(archive) < 60_000 < len(small.files["training/Bo_Ek_10.jpg"])
+    server.behaviours["/data.zip"] = 200, archive
+    process = start(data, small, server.url("/data.zip"), "disk", limit)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "DataError: The data could not be put into" in errors
+    assert listing(data) == ["README.md"]
+
+
+@pytest.mark.parametrize("moved", [0, 1, 3])
+def test_killed_while_moving_and_finished_by_the_next_call(find, data, small, server, dead_url, moved):
+    server.behaviours["/data.zip"] = 200, make_zip(small.files)
+    process = start(data, small, server.url("/data.zip"), "replace", moved)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert sum((data / entry).exists() for entry in data_archive.ENTRIES) == moved
+    with pytest.raises(DataError, match="cannot be found"):
+        check_data(data)
+    assert find(sources=(dead_url,)).source == "repository"
+    assert listing(data) == sorted(["README.md", "training", "test", *small.files])
+    check_data(data, full=True, checksums=small.checksums)
+
+
+def test_killed_before_the_check_was_over_and_downloaded_again(find, data, small, server, dead_url):
+    server.behaviours["/data.zip"] = 200, make_zip(small.files)
+    process = start(data, small, server.url("/data.zip"), "rename", 0)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert len(list(data.glob(".staging-*"))) == 1
+    with pytest.raises(DataNotFoundError):
+        find(sources=(dead_url,))
+    assert listing(data) == ["README.md"]
+    assert find(sources=(server.url("/data.zip"),)).source == "download"
+
+
+def test_two_processes_at_once_download_once(data, small, server):
+    archive = make_zip(small.files)
+    server.behaviours["/data.zip"] = 200, archive[:500], 1.0, archive[500:]
+    processes = [start(data, small, server.url("/data.zip")) for _ in range(2)]
+    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
+    assert sorted(answers) == ["download", "repository"]
+    assert [command for command, _ in server.asked].count("GET") == 1
+    assert listing(data) == sorted(["README.md", "training", "test", *small.files])

@@ -1,0 +1,195 @@
+"""One sweep over every registered network, and the write-ups' printed numbers."""
+
+import pytest
+import torch
+from torch import nn
+
+from models import (
+    KeypointNetwork,
+    build_model,
+    count_multiply_adds,
+    count_parameters,
+    list_models,
+    model_class,
+    register,
+)
+
+EVERY_MODEL = pytest.mark.parametrize("name", list_models())
+
+
+def smallest(name: str, **kwargs) -> KeypointNetwork:
+    """The network at its smallest size: quick, and the size itself is tested by the way."""
+    torch.manual_seed(0)
+    return build_model(name, input_size=model_class(name).smallest_size, **kwargs)
+
+
+def images_for(model, count=4):
+    generator = torch.Generator().manual_seed(1)
+    return torch.rand(count, 1, model.input_size, model.input_size, generator=generator)
+
+
+@EVERY_MODEL
+def test_shape_finite_and_deterministic_in_eval(name):
+    model = smallest(name).eval()
+    with torch.no_grad():
+        out = model(images_for(model))
+        assert out.shape == (4, 68, 2)
+        assert torch.isfinite(out).all()
+        torch.testing.assert_close(model(images_for(model)), out, rtol=0, atol=0)
+        one = model(images_for(model)[:1])
+        torch.testing.assert_close(one, out[:1], rtol=1e-4, atol=1e-5)  # no image sees its neighbours
+
+
+@EVERY_MODEL
+def test_every_parameter_gets_a_gradient(name):
+    model = smallest(name).train()
+    model(images_for(model, 8)).square().mean().backward()
+    without = [n for n, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+@EVERY_MODEL
+def test_fits_four_images(name):
+    model = smallest(name).train()
+    for layer in model.modules():
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    images = images_for(model)
+    true = torch.randn(4, 68, 2, generator=torch.Generator().manual_seed(2))
+    constant = (true - true.mean(dim=0)).square().mean().item()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    loss = torch.tensor(float("inf"))
+    for _ in range(3000):
+        loss = (model(images) - true).square().mean()
+        if loss.item() < 0.01 * constant:
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.01 * constant
+
+
+@EVERY_MODEL
+def test_wrong_input_names_the_expected_shape(name):
+    model = smallest(name)
+    size = model.input_size
+    for shape in [(1, 3, size, size), (1, 1, size + 1, size), (1, size, size)]:
+        with pytest.raises(ValueError, match=rf"\(B, 1, {size}, {size}\), got"):
+            model(torch.zeros(shape))
+
+
+@EVERY_MODEL
+def test_declares_its_sizes(name):
+    model = model_class(name)
+    assert model.smallest_size <= model.default_size
+    with pytest.raises(ValueError, match=f"at least {model.smallest_size}, got {model.smallest_size - 1}"):
+        build_model(name, input_size=model.smallest_size - 1)
+
+
+@EVERY_MODEL
+def test_smallest_size_is_the_smallest(name, monkeypatch):
+    kind = model_class(name)
+    size = kind.smallest_size - 1
+    monkeypatch.setattr(kind, "smallest_size", 1)
+    with pytest.raises((RuntimeError, ZeroDivisionError)):
+        build_model(name, input_size=size)(torch.zeros(2, 1, size, size))
+
+
+@EVERY_MODEL
+def test_seed_decides_the_weights(name):
+    one, two = smallest(name), smallest(name)
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_naimishnet_is_the_papers():
+    model = build_model("naimishnet")
+    layers = list(model.modules())
+    convolutions = [m for m in layers if isinstance(m, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels, *c.kernel_size) for c in convolutions] == [
+        (1, 32, 4, 4),
+        (32, 64, 3, 3),
+        (64, 128, 2, 2),
+        (128, 256, 1, 1),
+    ]
+    dense = [m for m in layers if isinstance(m, nn.Linear)]
+    assert [(d.in_features, d.out_features) for d in dense] == [(6400, 1000), (1000, 1000), (1000, 136)]
+    assert [m.p for m in layers if isinstance(m, nn.Dropout)] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
+    assert sum(isinstance(m, nn.ELU) for m in layers) == 5  # the second dense layer is linear
+    # by hand: 544 + 18496 + 32896 + 33024 + 6401000 + 1001000 + 136136
+    assert count_parameters(model) == 7_623_096
+
+
+def test_writeup_000_as_printed():
+    model = build_model("strided_cnn")
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels, c.kernel_size[0], c.stride[0]) for c in convolutions] == [
+        (1, 64, 5, 1),
+        (64, 128, 4, 2),
+        (128, 256, 4, 2),
+        (256, 512, 3, 1),
+    ]
+    dense = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    assert [(d.in_features, d.out_features) for d in dense] == [(2048, 1600), (1600, 800), (800, 136)]
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.1, 0.2, 0.3, 0.4, 0.4, 0.4]
+    norms = [m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+    assert norms == [64, 128, 256, 512, 1600, 800]
+
+
+def test_writeup_002_table():
+    model = build_model("batch_norm_cnn")
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert [(c.out_channels, c.kernel_size[0], c.stride[0], c.padding[0]) for c in convolutions] == [
+        (32, 5, 1, 0),
+        (64, 5, 1, 0),
+        (128, 3, 1, 0),
+        (256, 3, 1, 0),
+    ]
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.5, 0.4]
+    assert sum(isinstance(m, nn.Linear) for m in model.modules()) == 3
+
+
+def test_writeup_004_as_printed():
+    model = build_model("wide_dense_cnn")
+    convolutions = [m for m in model.modules() if isinstance(m, nn.Conv2d)]
+    assert [(c.in_channels, c.out_channels, c.kernel_size[0]) for c in convolutions] == [
+        (1, 32, 3),
+        (32, 64, 3),
+        (64, 128, 3),
+        (128, 256, 3),
+    ]
+    dense = [m for m in model.modules() if isinstance(m, nn.Linear)]
+    assert [(d.in_features, d.out_features) for d in dense] == [(36864, 4000), (4000, 1000), (1000, 136)]
+    norms = [m.num_features for m in model.modules() if isinstance(m, nn.BatchNorm2d | nn.BatchNorm1d)]
+    assert norms == [32, 64, 128, 256, 4000, 1000]
+    assert [m.p for m in model.modules() if isinstance(m, nn.Dropout)] == [0.4, 0.4]
+
+
+def test_multiply_adds_by_hand():
+    class Tiny(KeypointNetwork):
+        default_size, smallest_size = 4, 4
+
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3)
+            self.dense = nn.Linear(8, 136)
+
+        def _features(self, x):
+            return self.dense(self.conv(x).flatten(1))
+
+    # 2 channels x 2 x 2 places x 9 weights, and 8 x 136
+    assert count_multiply_adds(Tiny()) == 72 + 1088
+
+
+def test_pooling_before_the_activation_is_the_same_function():
+    x = torch.randn(2, 3, 8, 8)
+    for activation in (nn.ELU(), nn.ReLU()):
+        pool = nn.MaxPool2d(2)
+        torch.testing.assert_close(pool(activation(x)), activation(pool(x)))
+
+
+def test_unknown_and_doubled_names_are_refused():
+    with pytest.raises(ValueError, match=r"no network named 'resnet'; there are .*naimishnet"):
+        build_model("resnet")
+    with pytest.raises(ValueError, match="registered already"):
+        register("naimishnet")(KeypointNetwork)

@@ -1,0 +1,155 @@
+"""Recipes: everything that decides how a network is trained, under one name.
+
+    python train.py --recipe naimishnet --set epochs=3 --set augmentation.rotation_deg=0
+
+To add one: a `Recipe(...)` in RECIPES. A notebook and the command line take the
+same ones and override fields with `override`.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+
+from torchvision.transforms import Compose
+
+from augment import NO_AUGMENTATION, Augmentation, StretchGray, training_steps
+from data_load import Normalize, RandomCrop, Rescale, ToTensor
+from models import KeypointNetwork, build_model
+from training.checkpoint import ModelConfig
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A network and how it is trained. Sizes in pixels, rates per step unless said."""
+
+    name: str
+    model: str
+    model_args: dict = field(default_factory=dict)
+    input_size: int = 96
+    frame: str = "whole"  # 'whole' image, 'face' crop, or 'classic': Rescale(250) + RandomCrop(224)
+    margin: float = 1.35  # side of a face crop over the larger side of the label box
+    augmentation: Augmentation = NO_AUGMENTATION
+    gray_range: tuple[float, float] = (0.0, 1.0)  # what black and white become
+    keypoint_mean: float = 47.5  # crop pixels; (p - mean) / std is what the network predicts
+    keypoint_std: float = 24.0
+    loss: str = "mse"
+    optimizer: str = "adam"  # 'adam' or 'adamw'
+    weight_decay: float = 0.0
+    learning_rate: float = 1e-3
+    schedule: str = "constant"  # or 'one_cycle': warm-up, then a cosine to zero
+    batch_size: int = 64
+    epochs: int = 30
+    ema_decay: float = 0.0  # 0: ship the last weights; else their exponential moving average
+    whole_view: str = "letterbox"
+    box_margin: float = 1.0
+    looks: int = 1
+    mirror: bool = False
+
+    def build_model(self) -> KeypointNetwork:
+        """The network with random weights (seed PyTorch first)."""
+        return build_model(self.model, input_size=self.input_size, **self.model_args)
+
+    def transform(self) -> Compose:
+        """From a data-set sample to what the network is trained on."""
+        if self.frame == "classic":
+            steps = [Rescale(250 * self.input_size // 224), RandomCrop(self.input_size)]
+        else:
+            steps = training_steps(self.input_size, self.frame, self.margin, self.augmentation)
+        steps += [Normalize(self.keypoint_mean, self.keypoint_std), StretchGray(*self.gray_range), ToTensor()]
+        return Compose(steps)
+
+    def config(self, **more) -> ModelConfig:
+        """The config of a checkpoint trained by this recipe."""
+        return ModelConfig(
+            model=self.model,
+            model_args=dict(self.model_args),
+            input_size=self.input_size,
+            gray_range=self.gray_range,
+            keypoint_mean=self.keypoint_mean,
+            keypoint_std=self.keypoint_std,
+            whole_view=self.whole_view,
+            crop_margin=self.margin,
+            box_margin=self.box_margin,
+            looks=self.looks,
+            mirror=self.mirror,
+            recipe=self.name,
+            epochs=self.epochs,
+            **more,
+        )
+
+    def override(self, changes: dict) -> "Recipe":
+        """A copy with fields changed; values may be text ('3', 'true'), names may be dotted."""
+        recipe = self
+        for name, value in changes.items():
+            recipe = _replace_field(recipe, name.split("."), value, name)
+        return recipe
+
+
+def _replace_field(item, path: list[str], value, full_name: str):
+    known = {f.name: getattr(item, f.name) for f in fields(item)}
+    if path[0] not in known:
+        raise ValueError(f"a recipe has no field {full_name!r}; at this place there are {', '.join(known)}")
+    current = known[path[0]]
+    if len(path) > 1:
+        if isinstance(current, dict):
+            return replace(item, **{path[0]: {**current, ".".join(path[1:]): _guess(value)}})
+        if not is_dataclass(current):
+            raise ValueError(f"{path[0]!r} has no fields of its own, so {full_name!r} names nothing")
+        return replace(item, **{path[0]: _replace_field(current, path[1:], value, full_name)})
+    return replace(item, **{path[0]: _as_type_of(current, value, full_name)})
+
+
+def _guess(value):
+    """Text as int, float or bool where it reads as one."""
+    if not isinstance(value, str):
+        return value
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
+
+
+def _as_type_of(current, value, name: str):
+    """`value` in the type of the field's current value, or a ValueError."""
+    if isinstance(value, str):
+        value = tuple(_guess(v) for v in value.split(",")) if isinstance(current, tuple) else _guess(value)
+    if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if isinstance(current, int) and not isinstance(current, bool) and isinstance(value, bool):
+        raise ValueError(f"{name} must be an int, got {value!r}")
+    if not isinstance(value, type(current)):
+        raise ValueError(f"{name} must be of type {type(current).__name__}, got {value!r}")
+    return value
+
+
+_AUGMENTED = Augmentation(wide=0.33)
+
+#: All recipes by name.
+RECIPES = {
+    recipe.name: recipe
+    for recipe in [
+        Recipe(
+            "naimishnet",
+            model="naimishnet",
+            frame="face",
+            margin=1.6,
+            augmentation=_AUGMENTED,
+            loss="wing",
+            optimizer="adamw",
+            schedule="one_cycle",
+            ema_decay=0.999,
+            epochs=100,
+            looks=2,
+            mirror=True,
+        ),
+    ]
+}
+
+
+def get_recipe(name: str) -> Recipe:
+    """The recipe called `name`, or a ValueError that lists them."""
+    if name not in RECIPES:
+        raise ValueError(f"no recipe named {name!r}; there are {', '.join(sorted(RECIPES))}")
+    return RECIPES[name]
