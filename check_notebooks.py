@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent
 NOTEBOOKS = ROOT / "notebooks"
 KEEP_TAG = "keep_output"
 MAX_BYTES = 1_500_000
-REFUSED_ORIGIN = ORIGINS[-1]  # 'data set'
+SAMPLE_ORIGIN, REFUSED_ORIGIN = ORIGINS[-2:]  # 'sample', 'data set'
 SAMPLE_WORDS = BANNER.partition("(")[0].strip()  # 'embedded sample'
 
 # Folders below which machines keep homes and temporary files; and Windows' own.
@@ -189,6 +189,8 @@ def _picture_problems(mime: str, picture: bytes | None, marks: set[str]) -> Iter
         marks |= {str(texts[ORIGIN_KEY])} if ORIGIN_KEY in texts else set()
     if REFUSED_ORIGIN in marks:
         yield f"shows pixels of the data set ({mime}), which must not be published"
+    elif SAMPLE_ORIGIN in marks:
+        yield f"has a picture ({mime}) made from the embedded sample; run it on the real data"
     elif not marks:
         yield f"has a picture ({mime}) that does not say where it is from: show it with plots.show"
     elif not marks <= set(ORIGINS):

@@ -1,5 +1,6 @@
 """Reading what is on disk: images by content, keypoints from CSV and `.pts` files."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,30 @@ def read_keypoints_csv(csv_file) -> tuple[list[str], np.ndarray]:
     if bad.any():
         raise ValueError(f"{csv_file}, row {int(bad.argmax()) + 2}: a coordinate is missing or not a number")
     return frame.iloc[:, 0].astype(str).tolist(), values.reshape(-1, NUM_KEYPOINTS, 2)
+
+
+def free_photos() -> dict[str, np.ndarray]:
+    """Two photos in the public domain, one face each, that come with packages used here anyway.
+
+    'astronaut': Eileen Collins, by NASA, from scikit-image. 'hopper': Grace Hopper, by
+    the US Navy, from matplotlib's sample data. HxWx3 uint8 RGB.
+    """
+    import skimage.data
+    from matplotlib.cbook import get_sample_data
+
+    with get_sample_data("grace_hopper.jpg") as file:
+        hopper = read_image(file.name)
+    return {"astronaut": skimage.data.astronaut(), "hopper": hopper}
+
+
+def find_photos() -> dict[str, np.ndarray]:
+    """The reader's own photos: every image in the folder KEYPOINTS_PHOTOS, or photos/ in the repository.
+
+    Empty where there is no such folder; a file that is no image is an error.
+    """
+    root = Path(__file__).parent
+    folder = root / (os.environ.get("KEYPOINTS_PHOTOS") or "photos")
+    if not folder.is_dir():
+        return {}
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+    return {path.stem: read_image(path) for path in paths}

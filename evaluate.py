@@ -53,6 +53,12 @@ def measure(name: str, split: str, faces: str, data, *, allow_leak: bool = False
     return row | evaluation.figures, evaluation
 
 
+def record_stem(name: str, split: str, faces: str) -> Path:
+    """Where a measurement is stored, without its ending: in the folder of the checkpoint or baseline."""
+    folder = SAVED_MODELS / "baselines" / name if name in BASELINES else find_checkpoint(name)
+    return folder / "records" / f"{split}-{faces}"
+
+
 def describe(row: dict) -> str:
     """A row for people: percent, with what stands beside each figure."""
     notes = {"leak": "LEAKS", "sample": "EMBEDDED SAMPLE, not a result"}
@@ -96,10 +102,7 @@ def main(arguments=None) -> int:
             args.checkpoint, args.split, args.faces, data, allow_leak=args.allow_leak, progress=not args.json
         )
         if args.record:
-            baseline = args.checkpoint in BASELINES
-            folder = SAVED_MODELS / "baselines" if baseline else find_checkpoint(args.checkpoint)
-            name = f"{args.checkpoint}-{args.split}" if baseline else args.split
-            save_record(Path(folder) / "records" / f"{name}-{args.faces}", row, evaluation)
+            save_record(record_stem(args.checkpoint, args.split, args.faces), row, evaluation)
     except (ValueError, DataError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 1

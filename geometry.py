@@ -140,6 +140,22 @@ def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
+def similarity_matrix(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The rotation, scale and shift (no mirror) that brings points (N, 2) nearest to others.
+
+    Least squares in closed form: Umeyama, "Least-Squares Estimation of Transformation
+    Parameters Between Two Point Patterns", PAMI 1991.
+    """
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    a, b = source - source.mean(axis=0), target - target.mean(axis=0)
+    spread = (a**2).sum()
+    if not spread > 0:
+        raise ValueError("the source points are all the same, so no scale or rotation fits them")
+    cos, sin = (a * b).sum() / spread, (a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]).sum() / spread
+    linear = np.array([[cos, -sin], [sin, cos]])
+    return np.column_stack([linear, target.mean(axis=0) - linear @ source.mean(axis=0)])
+
+
 def matrix_scale(matrix: np.ndarray) -> float:
     """How many crop pixels one image pixel becomes (geometric mean of both axes)."""
     return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
 from landmarks import CLOSED_GROUPS, GROUPS
+from opencv import cv2
 
 ORIGIN_KEY = "keypoints-origin"
 ORIGINS = ("drawing", "free photo", "sample", "data set")  # what comes later outweighs what is before
@@ -44,7 +45,9 @@ def table(frame, caption: str = "", formats: dict | None = None):
     """A pandas frame as a notebook shows it, with a caption that says when it is the embedded sample."""
     if _state["sample"]:
         caption = f"{BANNER}. {caption}"
-    return frame.style.set_caption(caption).format(formats or {}, precision=2, na_rep="-")
+    # a fixed id, so that the same table is the same output on every run
+    styled = frame.style.set_uuid("table").set_caption(caption)
+    return styled.format(formats or {}, precision=2, na_rep="-")
 
 
 # --- figures -----------------------------------------------------------------------------
@@ -70,12 +73,18 @@ def mark(axis, origin: str | None) -> None:
     figure.keypoints_origin = max(before, origin, key=ORIGINS.index)
 
 
+def figure_origin(figure: Figure) -> str:
+    """Where a figure's pixels are from; on the embedded sample every curve is the sample's, too."""
+    least = "sample" if _state["sample"] else ORIGINS[0]
+    return max(least, getattr(figure, "keypoints_origin", least), key=ORIGINS.index)
+
+
 def figure_png(figure: Figure, dpi: int = 100) -> bytes:
     """The figure as PNG bytes that carry its origin."""
     if _state["sample"]:
         figure.suptitle(BANNER, color="#b00000", fontsize=10)
     buffer = io.BytesIO()
-    origin = getattr(figure, "keypoints_origin", ORIGINS[0])
+    origin = figure_origin(figure)
     figure.savefig(buffer, format="png", dpi=dpi, metadata={ORIGIN_KEY: origin})
     return buffer.getvalue()
 
@@ -94,7 +103,27 @@ def show(figure: Figure, name: str, *, dpi: int = 100) -> None:
     beside.write_bytes(png)
     os.replace(beside, target)
     plt.close(figure)
-    show_png(png, getattr(figure, "keypoints_origin", ORIGINS[0]))
+    show_png(png, figure_origin(figure))
+
+
+def write_video(frames, name: str, *, frames_per_second: float = 25) -> Path:
+    """Frames (HxWx3 uint8 RGB, all of one size) as reports/figures/NAME.webm, which browsers play."""
+    frames = list(frames)
+    if not frames:
+        raise ValueError("a video needs at least one frame")
+    height, width = frames[0].shape[:2]
+    target = reports_folder() / "figures" / f"{name}.webm"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{os.getpid()}-{target.name}")
+    codec = cv2.VideoWriter.fourcc(*"VP80")
+    writer = cv2.VideoWriter(str(beside), codec, frames_per_second, (width, height))
+    try:
+        for frame in frames:
+            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+    finally:
+        writer.release()
+    os.replace(beside, target)
+    return target
 
 
 def show_png(png: bytes, origin: str) -> None:

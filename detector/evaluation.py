@@ -11,14 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from data_load import FacialKeypointsDataset, load_split
 from detector.haar import HaarFaceDetector
 from detector.pipeline import box_matrix, crops_to_batch, find_keypoints
 from geometry import (
     box_from_keypoints,
+    box_iou,
     invert,
+    scale_box,
     square_crop_matrix,
     transform_points,
     whole_image_matrix,
@@ -165,3 +167,21 @@ def check_leak(trained_on: str, split: str, allow: bool) -> bool:
             "figures would mean nothing. Evaluate the -identity twin, or pass --allow-leak (marked)"
         )
     return leaks
+
+
+def count_boxes(
+    dataset: FacialKeypointsDataset, face_detector: Callable, least_iou: float = 0.3
+) -> tuple[float, float]:
+    """How a face detector does where each image has one labelled face.
+
+    Returns the share of images with a box on the face (IoU of at least `least_iou` with
+    1.2 x the label box), and the mean number of other boxes an image.
+    """
+    hits, others = 0, 0
+    for index in range(len(dataset)):
+        face = scale_box(box_from_keypoints(dataset.keypoints[index]), 1.2)
+        overlaps = [box_iou(box, face) for box in face_detector(dataset.image(index))]
+        on_face = sum(overlap >= least_iou for overlap in overlaps)
+        hits += on_face > 0
+        others += len(overlaps) - on_face
+    return hits / len(dataset), others / len(dataset)

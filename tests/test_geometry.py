@@ -84,6 +84,21 @@ def test_invert_and_compose_lead_back():
     np.testing.assert_allclose(both, g.transform_points(g.transform_points(points, first), second), atol=1e-3)
 
 
+def test_similarity_finds_a_known_map_and_refuses_a_single_point():
+    points = np.random.default_rng(2).uniform(0, 50, (20, 2))
+    angle, scale = np.deg2rad(40), 1.7
+    linear = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    known = np.column_stack([linear, [3, -8]])
+    found = g.similarity_matrix(points, points @ linear.T + [3, -8])
+    np.testing.assert_allclose(found, known, atol=1e-9)
+    # a mirrored shape is not reached by turning it
+    mirrored = points * [-1, 1]
+    rest = g.transform_points(points, g.similarity_matrix(points, mirrored)) - mirrored
+    assert np.abs(rest).max() > 1
+    with pytest.raises(ValueError, match="all the same"):
+        g.similarity_matrix(np.ones((5, 2)), points[:5])
+
+
 def test_mirrored_keypoints_swap_sides():
     points = np.zeros((68, 2), np.float32)
     points[36] = 30, 40  # outer corner of the right eye, in a 100-pixel-wide image
