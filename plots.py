@@ -107,15 +107,15 @@ def show(figure: Figure, name: str, *, dpi: int = 100) -> None:
 
 
 def write_video(frames, name: str, *, frames_per_second: float = 25) -> Path:
-    """Frames (HxWx3 uint8 RGB, all of one size) as reports/figures/NAME.webm, which browsers play."""
+    """Frames (HxWx3 uint8 RGB, all of one size) as reports/figures/NAME.mp4 (VP9, which browsers play)."""
     frames = list(frames)
     if not frames:
         raise ValueError("a video needs at least one frame")
     height, width = frames[0].shape[:2]
-    target = reports_folder() / "figures" / f"{name}.webm"
+    target = reports_folder() / "figures" / f"{name}.mp4"
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{os.getpid()}-{target.name}")
-    codec = cv2.VideoWriter.fourcc(*"VP80")
+    codec = cv2.VideoWriter.fourcc(*"vp09")
     writer = cv2.VideoWriter(str(beside), codec, frames_per_second, (width, height))
     try:
         for frame in frames:
@@ -227,7 +227,7 @@ def draw_history(axes, history: list[dict]) -> None:
         if not np.isnan(held_out).all():
             axis.plot(epochs, held_out, "o-", ms=3, color=SERIES_COLOURS[1], label="identities held out")
         axis.set_xlabel("epoch")
-        axis.set_ylabel("loss" if name == "loss" else "NME, % of the inter-ocular distance")
+        axis.set_ylabel("loss" if name == "loss" else "NME, %")
         axis.set_ylim(bottom=0)
         axis.grid(alpha=0.3)
         axis.legend(fontsize=8)

@@ -13,6 +13,7 @@ from models import (
     model_class,
     register,
 )
+from models.heatmap import soft_argmax
 
 EVERY_MODEL = pytest.mark.parametrize("name", list_models())
 
@@ -91,7 +92,7 @@ def test_smallest_size_is_the_smallest(name, monkeypatch):
     kind = model_class(name)
     size = kind.smallest_size - 1
     monkeypatch.setattr(kind, "smallest_size", 1)
-    with pytest.raises((RuntimeError, ZeroDivisionError)):
+    with pytest.raises((RuntimeError, ValueError, ZeroDivisionError)):
         build_model(name, input_size=size)(torch.zeros(2, 1, size, size))
 
 
@@ -186,6 +187,25 @@ def test_pooling_before_the_activation_is_the_same_function():
     for activation in (nn.ELU(), nn.ReLU()):
         pool = nn.MaxPool2d(2)
         torch.testing.assert_close(pool(activation(x)), activation(pool(x)))
+
+
+def test_soft_argmax_by_hand():
+    heatmaps = torch.full((1, 2, 5, 7), -30.0)
+    heatmaps[0, 0, 2, 3] = 30.0  # one cell: column 3, row 2
+    heatmaps[0, 1, 0, 0] = heatmaps[0, 1, 0, 6] = 30.0  # two equal cells: half-way between them
+    torch.testing.assert_close(soft_argmax(heatmaps), torch.tensor([[[3.0, 2.0], [3.0, 0.0]]]))
+
+
+def test_heatmap_cells_are_blocks_of_four_pixels(monkeypatch):
+    # a peak in cell (0, 0) lies in the middle of pixels 0 to 3, which is 1.5
+    model = build_model("heatmapnet").eval()
+    peak = torch.full((1, 68, 24, 24), -30.0)
+    peak[:, :, 0, 23] = 30.0
+    monkeypatch.setattr(model, "heatmaps", lambda x: peak)
+    out = model(torch.zeros(1, 1, 96, 96)) * 24 + 47.5  # the keypoint_std and keypoint_mean of a recipe
+    torch.testing.assert_close(out[0, 0], torch.tensor([4 * 23 + 1.5, 1.5]))
+    with pytest.raises(ValueError, match="that 32 divides, got 100"):
+        build_model("heatmapnet", input_size=100)
 
 
 def test_unknown_and_doubled_names_are_refused():

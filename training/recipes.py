@@ -144,7 +144,7 @@ _NAIMISHNET = Recipe(
     schedule="one_cycle",
     ema_decay=0.999,
     epochs=100,
-    looks=3,
+    looks=5,
     mirror=True,
 )
 
@@ -155,6 +155,24 @@ RECIPES = {
         _NAIMISHNET,
         # what notebook 2 trains: a few minutes on two CPU cores
         replace(_NAIMISHNET, name="quick", epochs=10),
+        # our network: ten to fifteen minutes on two CPU cores
+        Recipe(
+            "good",
+            model="heatmapnet",
+            frame="face",
+            margin=1.35,
+            box_margin=1.35,
+            augmentation=Augmentation(wide=0.33),
+            loss="wing",
+            optimizer="adamw",
+            weight_decay=1e-4,
+            learning_rate=3e-3,
+            schedule="one_cycle",
+            ema_decay=0.999,
+            epochs=30,
+            looks=3,
+            mirror=True,
+        ),
     ]
 }
 

@@ -1,0 +1,122 @@
+"""The model cards in saved_models/, written anew from configs and stored records:
+
+    python benchmarks/model_cards.py
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from models import model_class
+from training.checkpoint import CONFIG_FILE, SAVED_MODELS, ModelConfig, load_config
+from training.metrics import summarise
+from training.records import load_record
+
+TRAINED_ON = {
+    "official": """all 3462 training images. **Its figures on the official test images leak**: every
+person and every video of them is in training. The `-identity` twin tells how good this training is.""",
+    "identity": "the 2781 training images of 278 people; the other 69 were never seen.",
+}
+
+CARD = """# {name}
+
+{summary}
+
+```
+python train.py --recipe {recipe} --split {trained_on}
+```
+
+Seed {seed}, {epochs} epochs, here with `--mixed-precision bf16`; weights stored as float16.
+
+```python
+from detector import KeypointDetector
+detector = KeypointDetector.from_pretrained("{name}")
+```
+
+**Trained on** {data}
+
+**Input** one face, {size} x {size} gray, cut as `config.json` says; {looks} looks{mirror}.
+**Output** 68 keypoints in pixels of the image.
+
+## Measured
+
+| split x faces | n | found, % | NME, % (95 % interval) | median | FR@10, % | frontal | half | turned |
+|---|---|---|---|---|---|---|---|---|
+{rows}
+
+| split x faces | jaw | brows | nose | eyes | mouth |
+|---|---|---|---|---|---|
+{regions}
+
+NME is in percent of the distance between the outer eye corners; *frontal*, *half* and *turned* are
+bins of how far the head is turned (`training.metrics.turn`: below 0.2, below 0.5, above). One seed.
+Per-face predictions: `records/`.
+
+## Meant for, and not
+
+Filters, alignment, measuring and learning. Not for identifying people, nor for judging them by their
+faces. Turned heads are harder, as the table shows; in profile the far half of a face is a guess.
+Training turned faces by 10 to 15 degrees (one sigma), so turn a tilted photo upright first. The network
+answers for every crop, also for one without a face: it gives no confidence.
+
+## Data and licence
+
+Trained on frames of the YouTube Faces set (Wolf, Hassner, Maoz, CVPR 2011), collected for research from
+videos whose rights lie with their owners, with machine-made labels (whole pixels, some wrong). The code
+is MIT; for the weights mind where the data come from. 347 public figures are not everybody, and nothing
+here measures how the error differs between groups of people.
+"""
+
+
+def figures_of(stem: Path) -> tuple[str, dict]:
+    """('split x faces', figures computed again from per-face predictions)."""
+    row, arrays = load_record(stem)
+    leak = " (leaks)" if row["leak"] else ""
+    figures = summarise(arrays["predicted"], arrays["true"], arrays["identities"])
+    return f"{row['split']} x {row['faces']}{leak}", figures
+
+
+def measured_row(label: str, figures: dict) -> str:
+    """One line of the first table."""
+    low, high = (100 * edge for edge in figures["nme_interval"])
+    values = [f"{100 * figures[key]:.2f}" for key in ("nme_median",)] + [f"{100 * figures['fr_10']:.1f}"]
+    poses = [f"{100 * pose['nme']:.2f}" for pose in figures["poses"].values()]
+    nme = f"{100 * figures['nme']:.2f} ({low:.2f} to {high:.2f})"
+    cells = [label, str(figures["n"]), f"{100 * figures['found']:.1f}", nme, *values, *poses]
+    return f"| {' | '.join(cells)} |"
+
+
+def card(name: str, config: ModelConfig, stems: list[Path]) -> str:
+    """The text of a checkpoint's README.md."""
+    measured = [figures_of(stem) for stem in stems]
+    regions = [
+        f"| {label} | {' | '.join(f'{100 * value:.2f}' for value in figures['regions'].values())} |"
+        for label, figures in measured
+    ]
+    return CARD.format(
+        name=name,
+        summary=model_class(config.model).__doc__.partition("\n")[0],
+        recipe=config.recipe,
+        trained_on=config.trained_on,
+        seed=config.seed,
+        epochs=config.epochs,
+        data=TRAINED_ON[config.trained_on],
+        size=config.input_size,
+        looks=config.looks,
+        mirror=", each averaged with the mirrored crop" if config.mirror else "",
+        rows="\n".join(measured_row(*item) for item in measured),
+        regions="\n".join(regions),
+    )
+
+
+def main() -> None:
+    """Write every card."""
+    for path in sorted(SAVED_MODELS.glob(f"*/{CONFIG_FILE}")):
+        folder = path.parent
+        stems = sorted(record.with_suffix("") for record in (folder / "records").glob("*.json"))
+        (folder / "README.md").write_text(card(folder.name, load_config(folder), stems))
+
+
+if __name__ == "__main__":
+    main()
