@@ -9,8 +9,8 @@ READY  := $(VENV)/.ready
 # Present while packages are being installed: whoever finds it starts over.
 UNDONE := $(VENV)/.unfinished
 
-RECIPE     ?= naimishnet
-CHECKPOINT ?= naimishnet
+RECIPE     ?= good
+CHECKPOINT ?= heatmapnet-identity
 FACES      ?= whole
 # Anything else for the command behind a target: make train ARGS="--resume --seed 1"
 ARGS       ?=
@@ -32,10 +32,10 @@ test: $(READY)  ## set up, lint, check the committed notebooks, run the tests
 lab: $(READY)  ## open the notebooks in JupyterLab
 	JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/1_load_and_visualize.ipynb $(ARGS)
 
-train: $(READY)  ## train a network: RECIPE=naimishnet SPLIT=official
+train: $(READY)  ## train a network: RECIPE=good SPLIT=official
 	$(PY) train.py --recipe $(RECIPE) --split $(or $(SPLIT),official) $(ARGS)
 
-evaluate: $(READY)  ## measure a network: CHECKPOINT=naimishnet SPLIT=identity FACES=whole
+evaluate: $(READY)  ## measure a network: CHECKPOINT=heatmapnet-identity SPLIT=identity FACES=whole
 	$(PY) evaluate.py $(CHECKPOINT) --split $(or $(SPLIT),identity) --faces $(FACES) $(ARGS)
 
 benchmark: $(READY)  ## run every script in benchmarks/

@@ -1,6 +1,6 @@
 """Measure a checkpoint, or a baseline, on a split:
 
-    python evaluate.py naimishnet-identity --split identity --faces whole
+    python evaluate.py heatmapnet-identity --split identity --faces whole
     python evaluate.py constant --split identity --faces haar --json
 
 Baselines: `constant` (the training mean shape) and `nearest` (the training image
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from data_fetch import DataError, find_data
 from data_load import SPLITS
+from detector import DEFAULT_CHECKPOINT
 from detector.evaluation import (
     FACES,
     CheckpointPredictor,
@@ -83,7 +84,8 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", nargs="?", default="naimishnet", help="folder, name, or a baseline")
+    default = f"{DEFAULT_CHECKPOINT}-identity"
+    parser.add_argument("checkpoint", nargs="?", default=default, help="folder, name, or a baseline")
     parser.add_argument("--split", choices=SPLITS, default="identity")
     parser.add_argument("--faces", choices=FACES, default="whole")
     parser.add_argument("--json", action="store_true", help="print one JSON object (fractions, not percent)")

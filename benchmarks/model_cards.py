@@ -110,12 +110,17 @@ def card(name: str, config: ModelConfig, stems: list[Path]) -> str:
     )
 
 
+def record_stems(folder: Path) -> list[Path]:
+    """All stored measurements of a checkpoint."""
+    return sorted(record.with_suffix("") for record in (folder / "records").glob("*.json"))
+
+
 def main() -> None:
     """Write every card."""
     for path in sorted(SAVED_MODELS.glob(f"*/{CONFIG_FILE}")):
         folder = path.parent
-        stems = sorted(record.with_suffix("") for record in (folder / "records").glob("*.json"))
-        (folder / "README.md").write_text(card(folder.name, load_config(folder), stems))
+        text = card(folder.name, load_config(folder), record_stems(folder))
+        (folder / "README.md").write_text(text)
 
 
 if __name__ == "__main__":

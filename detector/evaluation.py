@@ -8,7 +8,7 @@ of the Haar cascade, no label used) or 'label_box' (a square from the labels).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from tqdm import tqdm
@@ -80,13 +80,11 @@ class ConstantPredictor:
     def fit(self, dataset: FacialKeypointsDataset, faces: str) -> None:
         """Learn the mean shape in crop pixels."""
         matrices = first_matrices(dataset, faces, self.config)
-        self.shapes = np.stack(
-            [
-                transform_points(points, matrix)
-                for points, matrix in zip(dataset.keypoints, matrices, strict=True)
-                if matrix is not None
-            ]
-        )
+        self._fit([(index, matrix) for index, matrix in enumerate(matrices) if matrix is not None], dataset)
+
+    def _fit(self, crops: list[tuple[int, np.ndarray]], dataset: FacialKeypointsDataset) -> None:
+        """crops: (index in the data set, image-to-crop matrix) of each face that was found."""
+        self.shapes = np.stack([transform_points(dataset.keypoints[i], matrix) for i, matrix in crops])
         self.mean = self.shapes.mean(axis=0)
 
     def predict(self, images, matrices) -> np.ndarray:
@@ -101,16 +99,11 @@ class NearestPredictor(ConstantPredictor):
     """
 
     def __init__(self, config: ModelConfig):
-        from dataclasses import replace
-
         super().__init__(replace(config, input_size=32))
 
-    def fit(self, dataset: FacialKeypointsDataset, faces: str) -> None:
-        """Remember all training crops and their shapes."""
-        super().fit(dataset, faces)
-        matrices = first_matrices(dataset, faces, self.config)
-        kept = [i for i, matrix in enumerate(matrices) if matrix is not None]
-        self.pixels = self._pixels([dataset.image(i) for i in kept], [matrices[i] for i in kept])
+    def _fit(self, crops, dataset) -> None:
+        super()._fit(crops, dataset)
+        self.pixels = self._pixels([dataset.image(i) for i, _ in crops], [matrix for _, matrix in crops])
 
     def _pixels(self, images, matrices) -> np.ndarray:
         flat = crops_to_batch(images, matrices, self.config).numpy().reshape(len(images), -1)

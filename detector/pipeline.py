@@ -26,7 +26,7 @@ from landmarks import NUM_KEYPOINTS
 from models import KeypointNetwork
 from training.checkpoint import ModelConfig, load_checkpoint
 
-DEFAULT_CHECKPOINT = "naimishnet"
+DEFAULT_CHECKPOINT = "heatmapnet"
 BATCH = 64
 
 

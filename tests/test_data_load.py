@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import Compose
 
+from data_files import find_photos, free_photos
 from data_load import (
     SPLITS_FILE,
     CenterCrop,
@@ -137,6 +138,34 @@ def test_pts_files_count_from_one(tmp_path):
         read_pts(tmp_path / "a.pts")
     with pytest.raises(FileNotFoundError, match="no image with a .pts"):
         FacialKeypointsDataset.from_pts(tmp_path / "empty")
+
+
+def test_free_photos_and_own_photos(tmp_path, monkeypatch):
+    photos = free_photos()
+    assert {name: photo.shape for name, photo in photos.items()} == {
+        "astronaut": (512, 512, 3),
+        "hopper": (600, 512, 3),
+    }
+    assert all(photo.dtype == np.uint8 for photo in photos.values())
+    assert photos["hopper"][0, 256, 2] > photos["hopper"][0, 256, 0]  # a blue background: RGB, not BGR
+    monkeypatch.setenv("KEYPOINTS_PHOTOS", str(tmp_path / "none"))
+    assert find_photos() == {}
+    Image.new("RGB", (8, 6), (255, 0, 0)).save(tmp_path / "red.png")
+    (tmp_path / "notes.txt").write_text("no photo")
+    monkeypatch.setenv("KEYPOINTS_PHOTOS", str(tmp_path))
+    assert find_photos()["red"].shape == (6, 8, 3)
+    assert find_photos()["red"][0, 0].tolist() == [255, 0, 0]
+
+
+def test_photos_come_out_upright_and_16_bit_as_8(tmp_path):
+    image = Image.new("RGB", (8, 6))
+    exif = image.getexif()
+    exif[0x0112] = 6  # the camera was turned
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert read_image(tmp_path / "turned.jpg").shape == (8, 6, 3)
+    Image.fromarray(np.full((4, 4), 65535, np.uint16)).save(tmp_path / "deep.png")
+    assert read_image(tmp_path / "deep.png").dtype == np.uint8
+    assert (read_image(tmp_path / "deep.png") == 255).all()
 
 
 # --- transforms ------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration
 from torch.utils.data import DataLoader, Sampler, Subset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
@@ -120,8 +121,14 @@ def train(
     """
     return _Trainer(
         recipe, data_folder, split, Path(run_folder), seed, validate, data_checksum, trained_on,
-        accelerator or Accelerator(mixed_precision=mixed_precision, split_batches=True), num_workers,
+        accelerator or build_accelerator(mixed_precision), num_workers,
     ).run(resume, on_epoch, progress)  # fmt: skip
+
+
+def build_accelerator(mixed_precision: str = "no") -> Accelerator:
+    """Batches are split among the processes, so that several train on what one would train on."""
+    loading = DataLoaderConfiguration(split_batches=True)
+    return Accelerator(mixed_precision=mixed_precision, dataloader_config=loading)
 
 
 class _Trainer:
