@@ -10,7 +10,6 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from models import model_class
 from training.checkpoint import CONFIG_FILE, SAVED_MODELS, ModelConfig, load_config
-from training.metrics import summarise
 from training.records import load_record
 
 TRAINED_ON = {
@@ -70,11 +69,9 @@ here measures how the error differs between groups of people.
 
 
 def figures_of(stem: Path) -> tuple[str, dict]:
-    """('split x faces', figures computed again from per-face predictions)."""
-    row, arrays = load_record(stem)
-    leak = " (leaks)" if row["leak"] else ""
-    figures = summarise(arrays["predicted"], arrays["true"], arrays["identities"])
-    return f"{row['split']} x {row['faces']}{leak}", figures
+    """('split x faces', the stored figures)."""
+    row, _ = load_record(stem)
+    return f"{row['split']} x {row['faces']}" + (" (leaks)" if row["leak"] else ""), row
 
 
 def measured_row(label: str, figures: dict) -> str:

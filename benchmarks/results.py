@@ -1,4 +1,4 @@
-"""The README's table of results, redone from stored records (no weights, no images):
+"""The README's table of results, from stored records (no weights, no images):
 
     python benchmarks/results.py            # writes it into README.md
     python benchmarks/results.py --measure  # first measures every row anew (needs the data)
@@ -16,7 +16,6 @@ sys.path.insert(0, str(ROOT))
 
 import evaluate
 from training.checkpoint import SAVED_MODELS, load_config
-from training.metrics import summarise
 from training.records import load_record
 
 START, END = "<!-- results:", "<!-- end of results -->"
@@ -35,12 +34,11 @@ def rows() -> list[tuple[str, str, str]]:
 
 
 def line(name: str, split: str, faces: str) -> str:
-    """One row of the table; the figures are computed again from per-face predictions."""
-    stored, arrays = load_record(evaluate.record_stem(name, split, faces))
-    figures = summarise(arrays["predicted"], arrays["true"], arrays["identities"])
-    interval = "{:.2f} to {:.2f}".format(*(100 * edge for edge in figures["nme_interval"]))
-    percent = {key: f"{100 * figures[key]:.2f}" for key in ("nme", "nme_median", "nme_box")}
-    percent |= {key: f"{100 * figures[key]:.1f}" for key in ("auc_8", "fr_10", "found")}
+    """One row of the table."""
+    stored, _ = load_record(evaluate.record_stem(name, split, faces))
+    interval = "{:.2f} to {:.2f}".format(*(100 * edge for edge in stored["nme_interval"]))
+    percent = {key: f"{100 * stored[key]:.2f}" for key in ("nme", "nme_median", "nme_box")}
+    percent |= {key: f"{100 * stored[key]:.1f}" for key in ("auc_8", "fr_10", "found")}
     size = f"{stored['params'] / 1e6:.1f} M / {stored['multiply_adds'] / 1e6:.0f} M"
     cells = [f"{split} x {faces}" + (" (leaks)" if stored["leak"] else ""), name]
     cells += [f"{percent.pop('nme')} ({interval})", *percent.values(), size if stored["params"] else "-"]

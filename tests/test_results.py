@@ -6,6 +6,8 @@ import pytest
 
 from benchmarks import model_cards, results
 from training.checkpoint import SAVED_MODELS, load_config
+from training.metrics import summarise
+from training.records import load_record
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted(path.parent for path in SAVED_MODELS.glob("*/config.json"))
@@ -30,6 +32,19 @@ def test_model_cards_have_the_figures_of_the_records(folder):
     assert stems
     text = model_cards.card(folder.name, load_config(folder), stems)
     assert (folder / "README.md").read_text() == text
+
+
+RECORDS = sorted(path.with_suffix("") for path in SAVED_MODELS.glob("**/records/*.json"))
+
+
+@pytest.mark.parametrize("stem", RECORDS, ids=lambda stem: f"{stem.parent.parent.name}-{stem.name}")
+def test_stored_figures_follow_from_the_stored_faces(stem):
+    row, arrays = load_record(stem)
+    again = summarise(arrays["predicted"], arrays["true"], arrays["identities"])
+    assert row["n"] == len(arrays["paths"]) == again["n"]
+    for name in ("nme", "nme_median", "nme_box", "auc_8", "fr_10", "found"):
+        assert again[name] == pytest.approx(row[name], abs=1e-3), name
+    assert again["regions"] == pytest.approx(row["regions"], abs=1e-3)
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
