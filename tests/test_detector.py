@@ -1,6 +1,9 @@
 """From image to keypoints: the geometry with a network that is known to be right, and bad input."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,6 +129,19 @@ def test_five_lines_on_a_free_photo(detector, free_photo):
     # both eyes, nose and mouth of the astronaut, read off the photo by eye
     for index, place in {36: (194, 101), 45: (256, 105), 30: (225, 127), 8: (220, 177)}.items():
         assert np.linalg.norm(face.keypoints[index] - place) < 10, index
+
+
+def test_torch_hub_loads_the_detector_from_any_folder(tmp_path):
+    root = Path(__file__).parent.parent
+    script = f"""
+import skimage.data, torch
+detector = torch.hub.load({str(root)!r}, "keypoint_detector", source="local", trust_repo=True)
+print(detector(skimage.data.astronaut())[0].keypoints.shape)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.strip() == "(68, 2)", done.stderr
 
 
 def test_boxes_can_be_given_and_keep_their_order(detector, free_photo):
