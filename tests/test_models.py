@@ -56,7 +56,8 @@ def test_fits_four_images(name):
         if isinstance(layer, nn.Dropout):
             layer.p = 0.0
     images = images_for(model)
-    true = torch.randn(4, 68, 2, generator=torch.Generator().manual_seed(2))
+    # inside the input: a heatmap cannot say what lies beyond its edge
+    true = 2.4 * torch.rand(4, 68, 2, generator=torch.Generator().manual_seed(2)) - 1.2
     constant = (true - true.mean(dim=0)).square().mean().item()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     loss = torch.tensor(float("inf"))
