@@ -26,7 +26,7 @@ from detector.evaluation import (
 )
 from models import count_multiply_adds, count_parameters
 from training.checkpoint import SAVED_MODELS, ModelConfig, find_checkpoint, load_checkpoint
-from training.records import save_record
+from training.records import note_in_config, save_record
 
 BASELINES = {"constant": ConstantPredictor, "nearest": NearestPredictor}
 # Baselines get the frames of the default checkpoint, so that rows can be compared.
@@ -105,6 +105,8 @@ def main(arguments=None) -> int:
         )
         if args.record:
             save_record(record_stem(args.checkpoint, args.split, args.faces), row, evaluation)
+            if args.checkpoint not in BASELINES and not (data.is_sample or args.allow_leak):
+                note_in_config(find_checkpoint(args.checkpoint), row)
     except (ValueError, DataError) as error:
         print(f"evaluate.py: {error}", file=sys.stderr)
         return 1

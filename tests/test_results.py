@@ -1,5 +1,7 @@
 """What README and model cards print is what the stored records give."""
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from benchmarks import model_cards, results
 from training.checkpoint import SAVED_MODELS, load_config
 from training.metrics import summarise
-from training.records import load_record
+from training.records import load_record, note_in_config
 
 ROOT = Path(__file__).parent.parent
 SHIPPED = sorted(path.parent for path in SAVED_MODELS.glob("*/config.json"))
@@ -45,6 +47,22 @@ def test_stored_figures_follow_from_the_stored_faces(stem):
     for name in ("nme", "nme_median", "nme_box", "auc_8", "fr_10", "found"):
         assert again[name] == pytest.approx(row[name], abs=1e-3), name
     assert again["regions"] == pytest.approx(row["regions"], abs=1e-3)
+
+
+@pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)
+def test_configs_carry_their_measured_figures(folder, tmp_path):
+    stored = {stem.name: load_record(stem)[0] for stem in model_cards.record_stems(folder)}
+    measured = load_config(folder).measured
+    assert set(measured) == set(stored)
+    for name, figures in measured.items():
+        assert {key: stored[name][key] for key in figures} == figures
+    # and this is how they get there
+    shutil.copy(folder / "config.json", tmp_path)
+    row = {**next(iter(stored.values())), "split": "validation", "faces": "whole", "nme": 0.5}
+    note_in_config(tmp_path, row)
+    again = load_config(tmp_path)
+    assert again.measured["validation-whole"]["nme"] == 0.5
+    assert replace(again, measured=measured) == load_config(folder)
 
 
 @pytest.mark.parametrize("folder", SHIPPED, ids=lambda folder: folder.name)

@@ -5,11 +5,12 @@ A record is enough to redo any table or plot without weights and without images.
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from training.checkpoint import write_json
+from training.checkpoint import CONFIG_FILE, load_config, write_json
 
 
 def save_record(stem, row: dict, evaluation) -> None:
@@ -31,6 +32,14 @@ def save_record(stem, row: dict, evaluation) -> None:
     finally:
         beside.unlink(missing_ok=True)
     write_json(stem.with_name(stem.name + ".json"), row)
+
+
+def note_in_config(folder, row: dict) -> None:
+    """Write a row's main figures into the `measured` field of a checkpoint's config."""
+    config = load_config(folder)
+    main = {name: row[name] for name in ("n", "found", "nme", "nme_median", "auc_8", "fr_10", "leak")}
+    measured = {**config.measured, f"{row['split']}-{row['faces']}": main}
+    write_json(Path(folder) / CONFIG_FILE, replace(config, measured=measured).to_dict())
 
 
 def load_record(stem) -> tuple[dict, dict[str, np.ndarray]]:
