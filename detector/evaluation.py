@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from tqdm import tqdm
 
+from data_labels import shift_keypoints
 from data_load import FacialKeypointsDataset, load_split
 from detector.haar import HaarFaceDetector
 from detector.pipeline import box_matrix, crops_to_batch, find_keypoints
@@ -67,8 +68,10 @@ class CheckpointPredictor:
         """Nothing: it is trained already."""
 
     def predict(self, images, matrices) -> np.ndarray:
-        """Keypoints (N, 68, 2) in image pixels."""
-        return find_keypoints(self.model, self.config, images, matrices)
+        """Keypoints (N, 68, 2) in image pixels, where labels of this data set would be."""
+        return shift_keypoints(
+            find_keypoints(self.model, self.config, images, matrices), self.config.label_offset
+        )
 
 
 class ConstantPredictor:
@@ -106,7 +109,7 @@ class NearestPredictor(ConstantPredictor):
         self.pixels = self._pixels([dataset.image(i) for i, _ in crops], [matrix for _, matrix in crops])
 
     def _pixels(self, images, matrices) -> np.ndarray:
-        flat = crops_to_batch(images, matrices, self.config).numpy().reshape(len(images), -1)
+        flat = crops_to_batch(images, matrices, self.config).reshape(len(images), -1)
         flat = flat - flat.mean(axis=1, keepdims=True)
         return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
 

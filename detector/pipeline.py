@@ -13,21 +13,25 @@ import torch
 
 from data_load import to_gray
 from detector.haar import HaarFaceDetector
+from detector.runtime import Estimates, OnnxRuntime, TorchRuntime
 from geometry import (
     box_from_keypoints,
     check_box,
+    check_keypoints,
     invert,
+    matrix_scale,
     mirror_points,
     square_crop_matrix,
     transform_points,
     warp,
 )
-from landmarks import NUM_KEYPOINTS
+from landmarks import MIRROR_ORDER
 from models import KeypointNetwork
-from training.checkpoint import ModelConfig, load_checkpoint
+from training.checkpoint import ModelConfig, find_checkpoint, load_checkpoint, load_config
 
 DEFAULT_CHECKPOINT = "heatmapnet"
 BATCH = 64
+RUNTIMES = {"torch": "model.safetensors", "onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
 
 
 @dataclass(frozen=True)
@@ -57,59 +61,82 @@ def check_image(image) -> np.ndarray:
     return image
 
 
-def crops_to_batch(images: Sequence[np.ndarray], matrices, config: ModelConfig) -> torch.Tensor:
+def crops_to_batch(images: Sequence[np.ndarray], matrices, config: ModelConfig) -> np.ndarray:
     """What the network sees: (N, 1, S, S) float32 gray, each image warped by its 2x3 matrix."""
     size = config.input_size
     low, high = config.gray_range
     crops = [
         to_gray(warp(image, matrix, (size, size))) for image, matrix in zip(images, matrices, strict=True)
     ]
-    return torch.from_numpy(np.stack(crops)[:, None] * np.float32(high - low) + np.float32(low))
+    return np.stack(crops)[:, None] * np.float32(high - low) + np.float32(low)
 
 
-@torch.inference_mode()
-def keypoints_in_crops(model: KeypointNetwork, config: ModelConfig, batch: torch.Tensor) -> np.ndarray:
-    """Keypoints (N, 68, 2) in crop pixels, averaged with those of the mirrored crops where config says so."""
-    device = next(model.parameters()).device
+def look(network: Callable, config: ModelConfig, batch: np.ndarray, *, mirror: bool = False) -> Estimates:
+    """What a runtime says of a batch of crops, in crop pixels.
 
-    def run(images: torch.Tensor) -> np.ndarray:
-        return model(images.to(device)).float().cpu().numpy() * config.keypoint_std + config.keypoint_mean
-
-    keypoints = run(batch)
-    if config.mirror:
-        keypoints = (keypoints + mirror_points(run(batch.flip(-1)), config.input_size)) / 2
-    return keypoints
-
-
-def find_keypoints(
-    model: KeypointNetwork, config: ModelConfig, images: Sequence[np.ndarray], matrices: Sequence[np.ndarray]
-) -> np.ndarray:
-    """Keypoints (N, 68, 2) in image pixels, one face per image.
-
-    matrices: image-to-crop, where the first look goes. Each further look (config.looks)
-        cuts a square around the keypoints of the look before.
+    mirror: average with what it says of the mirrored crops.
     """
-    found = np.zeros((len(images), NUM_KEYPOINTS, 2), dtype=np.float32)
+
+    def run(crops: np.ndarray) -> Estimates:
+        keypoints, confidence, radius = network(crops)
+        return Estimates(
+            keypoints * config.keypoint_std + config.keypoint_mean, confidence, radius * config.keypoint_std
+        )
+
+    seen = run(batch)
+    if not mirror:
+        return seen
+    other = run(np.ascontiguousarray(batch[..., ::-1]))
+    turned = mirror_points(other.keypoints, config.input_size)
+    return Estimates(
+        (seen.keypoints + turned) / 2,
+        (seen.confidence + other.confidence) / 2,
+        (seen.radius + other.radius[:, MIRROR_ORDER]) / 2,
+    )
+
+
+def find_faces(
+    network, config: ModelConfig, images: Sequence[np.ndarray], matrices: Sequence[np.ndarray], looks: int = 0
+) -> Estimates:
+    """Keypoints, confidence and radius in image pixels, one face per image.
+
+    network: a runtime (detector/runtime.py) or a PyTorch module.
+    matrices: image-to-crop, where the first look goes. Each further look cuts a
+        square around the keypoints of the look before.
+    looks: how many; 0 for what the config says.
+    """
+    network = TorchRuntime(network) if isinstance(network, torch.nn.Module) else network
+    found = Estimates.empty(len(images))
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
-        found[part] = _looks(model, config, images[part], list(matrices[part]))
+        values = _looks(network, config, images[part], list(matrices[part]), looks or config.looks)
+        for whole, new in zip(found, values, strict=True):
+            whole[part] = new
     return found
 
 
-def _looks(model, config: ModelConfig, images, matrices) -> np.ndarray:
-    keypoints = _look(model, config, images, matrices)
-    for _ in range(config.looks - 1):
-        matrices = [
-            square_crop_matrix(box_from_keypoints(points), config.crop_margin, config.input_size)
-            for points in keypoints
-        ]
-        keypoints = _look(model, config, images, matrices)
-    return keypoints
+def find_keypoints(network, config: ModelConfig, images, matrices) -> np.ndarray:
+    """Keypoints (N, 68, 2) in image pixels; see find_faces."""
+    return find_faces(network, config, images, matrices).keypoints
 
 
-def _look(model, config: ModelConfig, images, matrices) -> np.ndarray:
-    in_crops = keypoints_in_crops(model, config, crops_to_batch(images, matrices, config))
-    return np.stack([transform_points(p, invert(m)) for p, m in zip(in_crops, matrices, strict=True)])
+def _looks(network, config: ModelConfig, images, matrices, looks: int) -> Estimates:
+    seen = Estimates.empty(0)
+    for number in range(looks):
+        if number:
+            matrices = [keypoints_matrix(points, config) for points in seen.keypoints]
+        # The looks before the last one only have to say where the face is.
+        mirror = config.mirror and number == looks - 1
+        in_crops = look(network, config, crops_to_batch(images, matrices, config), mirror=mirror)
+        points = [transform_points(p, invert(m)) for p, m in zip(in_crops.keypoints, matrices, strict=True)]
+        scales = np.array([[matrix_scale(m)] for m in matrices], dtype=np.float32)
+        seen = Estimates(np.stack(points), in_crops.confidence, in_crops.radius / scales)
+    return seen
+
+
+def keypoints_matrix(keypoints: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """Where a further look goes: the square around keypoints (68, 2) of the look before."""
+    return square_crop_matrix(box_from_keypoints(keypoints), config.crop_margin, config.input_size)
 
 
 def box_matrix(box_xyxy, config: ModelConfig) -> np.ndarray:
@@ -125,20 +152,35 @@ class KeypointDetector:
 
     def __init__(
         self,
-        model: KeypointNetwork,
+        model: KeypointNetwork | Callable[[np.ndarray], Estimates],
         config: ModelConfig,
         face_detector: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
-        self.model, self.config = model.eval(), config
+        self.network = TorchRuntime(model) if isinstance(model, torch.nn.Module) else model
+        self.config = config
         self.face_detector = face_detector or HaarFaceDetector()
 
     @classmethod
     def from_pretrained(
-        cls, name: str = DEFAULT_CHECKPOINT, *, device: str = "cpu", face_detector=None
+        cls,
+        name: str = DEFAULT_CHECKPOINT,
+        *,
+        device: str = "cpu",
+        runtime: str = "torch",
+        face_detector: Callable[[np.ndarray], np.ndarray] | None = None,
     ) -> "KeypointDetector":
-        """A checkpoint of saved_models/ by name, a checkpoint folder, or OWNER/NAME on the hub."""
-        model, config = load_checkpoint(name, device)
-        return cls(model, config, face_detector)
+        """A checkpoint of saved_models/ by name, a checkpoint folder, or OWNER/NAME on the hub.
+
+        runtime: 'torch', 'onnx' (the model.onnx beside the weights) or 'onnx-int8' (model-int8.onnx); the
+            latter two run on the CPU.
+        """
+        if runtime not in RUNTIMES:
+            raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+        if runtime == "torch":
+            model, config = load_checkpoint(name, device)
+            return cls(model, config, face_detector)
+        folder = find_checkpoint(name)
+        return cls(OnnxRuntime(folder / RUNTIMES[runtime]), load_config(folder), face_detector)
 
     def __call__(self, image: np.ndarray, boxes_xyxy=None) -> list[Face]:
         """All faces of an HxWx3 uint8 RGB image; with boxes_xyxy, one face per box, in their order."""
@@ -146,9 +188,19 @@ class KeypointDetector:
         boxes = self.face_detector(image) if boxes_xyxy is None else boxes_xyxy
         boxes = [check_box(box) for box in boxes]
         matrices = [box_matrix(box, self.config) for box in boxes]
-        keypoints = find_keypoints(self.model, self.config, [image] * len(boxes), matrices)
-        nothing = np.full(NUM_KEYPOINTS, np.nan, dtype=np.float32)
-        return [
-            Face(points, box, float("nan"), nothing.copy())
-            for points, box in zip(keypoints, boxes, strict=True)
-        ]
+        return _to_faces(find_faces(self.network, self.config, [image] * len(boxes), matrices), boxes)
+
+    def follow(self, image: np.ndarray, keypoints) -> list[Face]:
+        """The faces that were at `keypoints` (N, 68, 2) a moment ago: one look around each."""
+        image = check_image(image)
+        matrices = [keypoints_matrix(check_keypoints(points), self.config) for points in keypoints]
+        boxes = [box_from_keypoints(points) for points in keypoints]
+        found = find_faces(self.network, self.config, [image] * len(boxes), matrices, looks=1)
+        return _to_faces(found, boxes)
+
+
+def _to_faces(found: Estimates, boxes) -> list[Face]:
+    return [
+        Face(points, np.asarray(box), float(confidence), radius)
+        for points, confidence, radius, box in zip(*found, boxes, strict=True)
+    ]

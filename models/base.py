@@ -1,5 +1,7 @@
 """What all networks share: the registry, the declared and checked input, counting."""
 
+import math
+
 import torch
 from torch import nn
 
@@ -65,6 +67,12 @@ class KeypointNetwork(nn.Module):
                 f"{type(self).__name__} expects input of shape (B, 1, {size}, {size}), got {tuple(x.shape)}"
             )
         return self._features(x).reshape(-1, NUM_KEYPOINTS, 2)
+
+    def estimate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Keypoints (B, 68, 2), confidence (B,) and radius (B, 68); the latter two NaN where unknown."""
+        keypoints = self(x)
+        unknown = torch.full_like(keypoints[..., 0], math.nan)
+        return keypoints, unknown[:, 0], unknown
 
 
 def count_parameters(model: nn.Module) -> int:

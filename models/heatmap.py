@@ -38,53 +38,75 @@ class ResidualBlock(nn.Module):
         return F.relu(x + self.body(x))
 
 
+def _level(c_in: int, c_out: int, blocks: int) -> list[nn.Module]:
+    """Half the size, then residual blocks."""
+    return [*_conv_norm(c_in, c_out, stride=2), nn.ReLU(), *(ResidualBlock(c_out) for _ in range(blocks))]
+
+
 @register("heatmapnet")
 class HeatmapNet(KeypointNetwork):
-    """A small residual network with a feature pyramid, 68 heatmaps at 1/4 and a soft-argmax.
+    """A small residual network with a feature pyramid, 68 heatmaps and a soft-argmax.
 
     Going down, each level halves the size and sees more of the face; going up again
     (Lin et al., "Feature Pyramid Networks", CVPR 2017) what was seen is added to
     the finer levels, so that a heatmap knows both where an edge is and whose. Outputs
     are in units of a quarter of the input, 0 in the middle: keypoint_mean (S - 1) / 2
-    and keypoint_std S / 4. Width 32 has 3.1 M parameters.
+    and keypoint_std S / 4.
 
     width: channels of the first level; the others are 2, 4, 6 and 8 times as many.
+    stride: input pixels a heatmap cell, 4 or 8. A soft-argmax lies between cells, so
+        8 loses little and costs far less.
+    blocks: residual blocks at 1/4, 1/8, 1/16 and 1/32 of the input.
     """
 
     default_size = 96
     smallest_size = 32
 
-    def __init__(self, input_size: int | None = None, width: int = 32):
+    def __init__(
+        self,
+        input_size: int | None = None,
+        width: int = 32,
+        stride: int = 4,
+        blocks: tuple[int, int, int, int] = (1, 1, 1, 1),
+    ):
         super().__init__(input_size)
         if self.input_size % 32:
             raise ValueError(f"HeatmapNet needs an input_size that 32 divides, got {self.input_size}")
-        fine, *coarse = (2 * width, 4 * width, 6 * width, 8 * width)
+        if stride not in (4, 8):
+            raise ValueError(f"HeatmapNet has heatmaps of stride 4 or 8, got {stride}")
+        self.stride = stride
+        channels = (2 * width, 4 * width, 6 * width, 8 * width)
         self.stem = nn.Sequential(
-            *_conv_norm(1, width, stride=2), nn.ReLU(),
-            *_conv_norm(width, fine, stride=2), nn.ReLU(), ResidualBlock(fine),
-        )  # fmt: skip
-        self.down = nn.ModuleList()
-        channels = fine
-        for wider in coarse:
-            self.down.append(
-                nn.Sequential(*_conv_norm(channels, wider, stride=2), nn.ReLU(), ResidualBlock(wider))
-            )
-            channels = wider
-        self.lateral = nn.ModuleList(nn.Conv2d(c, fine, 1) for c in (fine, *coarse))
-        self.smooth = nn.Sequential(*_conv_norm(fine, fine), nn.ReLU(), ResidualBlock(fine))
-        self.to_heatmaps = nn.Conv2d(fine, NUM_KEYPOINTS, 1)
+            *_conv_norm(1, width, stride=2), nn.ReLU(), *_level(width, channels[0], blocks[0])
+        )
+        self.down = nn.ModuleList(
+            nn.Sequential(*_level(c, wider, count))
+            for c, wider, count in zip(channels, channels[1:], blocks[1:], strict=False)
+        )
+        merged = 2 * width if stride == 4 else 4 * width
+        self.lateral = nn.ModuleList(nn.Conv2d(c, merged, 1) for c in channels[stride // 8 :])
+        self.smooth = nn.Sequential(*_conv_norm(merged, merged), nn.ReLU(), ResidualBlock(merged))
+        self.to_heatmaps = nn.Conv2d(merged, NUM_KEYPOINTS, 1)
 
-    def heatmaps(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 1, S, S) to (B, 68, S/4, S/4), before the softmax."""
+    def levels(self, x: torch.Tensor) -> list[torch.Tensor]:
+        """(B, 1, S, S) to features at 1/4, 1/8, 1/16 and 1/32."""
         levels = [self.stem(x)]  # (B, 2w, S/4, S/4)
         for stage in self.down:
             levels.append(stage(levels[-1]))
+        return levels
+
+    def heatmaps(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 1, S, S) to (B, 68, S/stride, S/stride), before the softmax."""
+        return self._merge(self.levels(x))
+
+    def _merge(self, levels: list[torch.Tensor]) -> torch.Tensor:
+        levels = levels[self.stride // 8 :]
         merged = self.lateral[-1](levels[-1])
         for level, lateral in zip(levels[-2::-1], list(self.lateral)[-2::-1], strict=True):
             merged = lateral(level) + F.interpolate(merged, scale_factor=2.0, mode="nearest")
         return self.to_heatmaps(self.smooth(merged))
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
-        cells = soft_argmax(self.heatmaps(x))  # (B, 68, 2), cell i covers pixels 4i to 4i + 3
-        pixels = cells * 4 + 1.5
+        cells = soft_argmax(self.heatmaps(x))  # (B, 68, 2), cell i covers pixels i*stride to (i+1)*stride - 1
+        pixels = cells * self.stride + (self.stride - 1) / 2
         return (pixels - (self.input_size - 1) / 2) / (self.input_size / 4)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Left to right; nothing imports from its right. The commands may call each other.
 ORDER = (
-    "opencv", "landmarks", "geometry", "data_files", "data_archive", "sample_faces", "data_load",
+    "opencv", "landmarks", "geometry", "data_files", "data_archive", "sample_faces", "data_load", "data_labels",
     "data_fetch", "augment", "models", "training", "detector", "filters",
 )  # fmt: skip
 COMMANDS = ("train", "evaluate", "detect", "hubconf", "check_notebooks", "run_notebooks")

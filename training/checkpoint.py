@@ -39,7 +39,9 @@ class ModelConfig:
     crop_margin: side of a face crop over the larger side of the box around its keypoints.
     box_margin: side of a first crop over the larger side of a face detector's box.
     looks: how often the network looks; each look crops around the answer before it.
-    mirror: whether the mirrored crop is looked at too and both answers are averaged.
+    mirror: whether the last look is also given the mirrored crop and both answers are averaged.
+    label_offset: what was taken out of the training labels (data_labels.py); to be added, times the
+        inter-ocular distance, where answers are compared with such labels, and nowhere else.
     trained_on: 'official', 'identity', 'validation', 'sample' or 'own'.
     """
 
@@ -54,6 +56,7 @@ class ModelConfig:
     box_margin: float = 1.0
     looks: int = 1
     mirror: bool = False
+    label_offset: tuple[float, float] = (0.0, 0.0)
     trained_on: str = "own"
     recipe: str = ""
     epochs: int = 0
@@ -64,7 +67,7 @@ class ModelConfig:
 
     def to_dict(self) -> dict:
         """Plain values, as config.json holds them."""
-        return {**asdict(self), "gray_range": list(self.gray_range)}
+        return {**asdict(self), "gray_range": list(self.gray_range), "label_offset": list(self.label_offset)}
 
     @classmethod
     def from_dict(cls, values: dict) -> "ModelConfig":
@@ -77,8 +80,8 @@ class ModelConfig:
         missing = {"model", "input_size"} - set(values)
         if unknown or missing:
             raise CheckpointError(f"config has unknown {sorted(unknown)} and lacks {sorted(missing)} fields")
-        values = {**values, "gray_range": tuple(values.get("gray_range", (0.0, 1.0)))}
-        return cls(**values)
+        pairs = {name: tuple(values[name]) for name in ("gray_range", "label_offset") if name in values}
+        return cls(**{**values, **pairs})
 
 
 def write_json(path, values: dict) -> None:

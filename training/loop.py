@@ -18,7 +18,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Sampler, Subset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from data_labels import training_labels
 from data_load import FacialKeypointsDataset, load_split
 from landmarks import OUTER_EYE_CORNERS
 from models import KeypointNetwork
@@ -139,9 +140,14 @@ class _Trainer:
     ):
         self.recipe, self.folder, self.seed, self.split = recipe, folder, seed, split
         self.accelerator = accelerator
+        sample = trained_on == "sample"  # drawn faces, whose keypoints are exact
+        if sample:
+            recipe = replace(recipe, labels="given")
         self.config = recipe.config(seed=seed, data_checksum=checksum, trained_on=trained_on or split)
         self.identity = {"recipe": asdict(recipe), "split": split, "seed": seed, "validate": validate}
         dataset = load_split(data_folder, split, "train", recipe.transform(), seed=seed)
+        if not sample:
+            dataset.keypoints = training_labels(dataset, recipe.labels, recipe.refined_share)
         self.dataset = dataset
         self.train_indices, self.held_indices = hold_out(dataset, validate)
         if len(self.train_indices) < recipe.batch_size:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from torchvision.transforms import Compose
 
 from augment import NO_AUGMENTATION, Augmentation, StretchGray, training_steps
+from data_labels import LABEL_OFFSET
 from data_load import Normalize, RandomCrop, Rescale, ToTensor
 from models import KeypointNetwork, build_model
 from training.checkpoint import ModelConfig
@@ -27,6 +28,8 @@ class Recipe:
     frame: str = "whole"  # 'whole' image, 'face' crop, or 'classic': Rescale(250) + RandomCrop(224)
     margin: float = 1.35  # side of a face crop over the larger side of the label box
     augmentation: Augmentation = NO_AUGMENTATION
+    labels: str = "given"  # 'given', 'centred' or 'refined': see data_labels.py
+    refined_share: float = 0.5
     gray_range: tuple[float, float] = (0.0, 1.0)  # what black and white become
     keypoint_mean: float = 47.5  # crop pixels; (p - mean) / std is what the network predicts
     keypoint_std: float = 24.0
@@ -70,6 +73,7 @@ class Recipe:
             box_margin=self.box_margin,
             looks=self.looks,
             mirror=self.mirror,
+            label_offset=(0.0, 0.0) if self.labels == "given" else LABEL_OFFSET,
             recipe=self.name,
             epochs=self.epochs,
             **more,
