@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from landmarks import OUTER_EYE_CORNERS
+from geometry import interocular_distance
 
 #: (x, y) shift of the labels against what they mark, as a share of the inter-ocular distance.
 LABEL_OFFSET = (0.0275, 0.0)
@@ -26,15 +26,9 @@ REFINED_FILE = Path(__file__).parent / "data" / "refined_keypoints.npz"
 LABELS = ("given", "centred", "refined")
 
 
-def inter_ocular(keypoints: np.ndarray) -> np.ndarray:
-    """Distance between the outer eye corners of keypoints (..., 68, 2), in their unit."""
-    right, left = OUTER_EYE_CORNERS
-    return np.linalg.norm(keypoints[..., right, :] - keypoints[..., left, :], axis=-1)
-
-
 def shift_keypoints(keypoints: np.ndarray, offset_xy) -> np.ndarray:
     """Keypoints (..., 68, 2) moved by offset_xy times each face's inter-ocular distance."""
-    step = inter_ocular(keypoints)[..., None, None] * np.asarray(offset_xy, dtype=np.float32)
+    step = interocular_distance(keypoints)[..., None, None] * np.asarray(offset_xy, dtype=np.float32)
     return (keypoints + step).astype(np.float32)
 
 

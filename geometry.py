@@ -15,7 +15,7 @@ coordinates: `crop = matrix @ [x, y, 1]`.
 
 import numpy as np
 
-from landmarks import MIRROR_ORDER, NUM_KEYPOINTS
+from landmarks import MIRROR_ORDER, NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from opencv import cv2
 
 
@@ -27,6 +27,12 @@ def check_keypoints(keypoints) -> np.ndarray:
     if not np.isfinite(points).all():
         raise ValueError("keypoints must be finite numbers, got NaN or infinity")
     return points
+
+
+def interocular_distance(keypoints: np.ndarray) -> np.ndarray:
+    """Distance between the outer eye corners of keypoints (..., 68, 2), in their unit."""
+    right, left = OUTER_EYE_CORNERS
+    return np.linalg.norm(keypoints[..., right, :] - keypoints[..., left, :], axis=-1)
 
 
 # --- boxes ---------------------------------------------------------------------------

@@ -3,7 +3,8 @@
     python train.py --recipe naimishnet --split identity --run runs/naimishnet-identity
 
 Run the same line with --resume to go on after an interruption. `--set FIELD=VALUE`
-changes the recipe, `--export FOLDER` writes the finished checkpoint there too.
+changes the recipe, `--minutes 75` ends with the last whole epoch that fits, `--export FOLDER`
+writes the finished checkpoint there too.
 """
 
 import argparse
@@ -29,6 +30,7 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument("--resume", action="store_true", help="go on from the last whole epoch")
     parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
     parser.add_argument("--validate", type=float, default=0.0, help="share of identities held out")
+    parser.add_argument("--minutes", type=float, help="begin no epoch that would end later than this")
     parser.add_argument("--data", choices=("real", "sample"), default="real")
     parser.add_argument("--mixed-precision", choices=("no", "fp16", "bf16"), default="no")
     parser.add_argument("--workers", type=int, default=0, help="processes that load images")
@@ -52,6 +54,7 @@ def main(arguments=None) -> int:
             seed=args.seed,
             resume=args.resume,
             validate=args.validate,
+            minutes=args.minutes,
             data_checksum=data_checksum(data.folder),
             trained_on="sample" if data.is_sample else args.split,
             mixed_precision=args.mixed_precision,
@@ -66,7 +69,9 @@ def main(arguments=None) -> int:
     if args.export:
         save_checkpoint(Path(args.export), run.model, run.config, half=args.half)
     last = run.history[-1]
-    print(f"{run.folder / 'checkpoint'}: {len(run.history)} epochs, training NME {100 * last['nme']:.2f} %")
+    capped = f" of {recipe.epochs} (capped)" if run.config.capped else ""
+    epochs = f"{len(run.history)}{capped} epochs"
+    print(f"{run.folder / 'checkpoint'}: {epochs}, training NME {100 * last['nme']:.2f} %")
     return 0
 
 

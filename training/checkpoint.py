@@ -42,6 +42,7 @@ class ModelConfig:
     mirror: whether the last look is also given the mirrored crop and both answers are averaged.
     label_offset: what was taken out of the training labels (data_labels.py); to be added, times the
         inter-ocular distance, where answers are compared with such labels, and nowhere else.
+    capped: whether training stopped at a time limit, after `epochs` of more epochs.
     trained_on: 'official', 'identity', 'validation', 'sample' or 'own'.
     """
 
@@ -60,6 +61,7 @@ class ModelConfig:
     trained_on: str = "own"
     recipe: str = ""
     epochs: int = 0
+    capped: bool = False
     seed: int = 0
     data_checksum: str = ""
     measured: dict = field(default_factory=dict)

@@ -103,6 +103,7 @@ def train(
     seed: int = 0,
     resume: bool = False,
     validate: float = 0.0,
+    minutes: float | None = None,
     data_checksum: str = "",
     trained_on: str | None = None,
     mixed_precision: str = "no",
@@ -116,14 +117,17 @@ def train(
     validate: share of the training identities held out and measured after each
         epoch (never images of the split's test part).
     resume: go on from the last whole epoch in run_folder; without it, the folder must be new or empty.
+    minutes: training time, resumed epochs included, after which no further epoch is begun that would
+        not fit; the config then says how many epochs were done, and `capped`.
     on_epoch: called after each epoch with its history row and the network that would ship.
     Raises TrainingError for a loss that is not finite, naming the batch, and for a
-    run folder that does not belong to this recipe.
+    run folder that does not belong to this recipe; ValueError for `minutes` that make no sense.
     """
+    recipe.check_minutes(minutes)
     return _Trainer(
         recipe, data_folder, split, Path(run_folder), seed, validate, data_checksum, trained_on,
         accelerator or build_accelerator(mixed_precision), num_workers,
-    ).run(resume, on_epoch, progress)  # fmt: skip
+    ).run(resume, on_epoch, progress, minutes)  # fmt: skip
 
 
 def build_accelerator(mixed_precision: str = "no") -> Accelerator:
@@ -165,7 +169,8 @@ class _Trainer:
         start_at_mean_shape(model, dataset, self.train_indices)
         optimizer = build_optimizer(recipe, model)
         self.loss = build_loss(recipe.loss)
-        self.average = MovingAverage(model.to(accelerator.device), recipe.ema_decay)
+        model = model.to(accelerator.device)
+        self.average = MovingAverage(model, recipe.ema_decay) if recipe.ema_decay else None
         self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
         self.steps_per_epoch = len(self.train_indices) // recipe.batch_size
         self.history: list[dict] = []
@@ -174,9 +179,9 @@ class _Trainer:
     def shipped(self) -> KeypointNetwork:
         """The network that would be saved now."""
         raw = self.accelerator.unwrap_model(self.model)
-        return self.average.model if self.recipe.ema_decay else raw
+        return self.average.model if self.average else raw
 
-    def run(self, resume: bool, on_epoch, progress: bool) -> Run:
+    def run(self, resume: bool, on_epoch, progress: bool, minutes: float | None) -> Run:
         self._open_folder(resume)
         main = self.accelerator.is_main_process
         bar = tqdm(
@@ -184,7 +189,7 @@ class _Trainer:
         )
         writer = SummaryWriter(str(self.folder / "tensorboard")) if main else None
         try:
-            while len(self.history) < self.recipe.epochs:
+            while len(self.history) < self.recipe.epochs and self._has_time(minutes):
                 row = self._epoch(len(self.history) + 1)
                 self.history.append(row)
                 if main:
@@ -197,6 +202,8 @@ class _Trainer:
             bar.close()
             if writer:
                 writer.close()
+        done = len(self.history)
+        self.config = replace(self.config, epochs=done, capped=done < self.recipe.epochs)
         if main:
             save_checkpoint(self.folder / "checkpoint", self.shipped, self.config)
         self.accelerator.wait_for_everyone()
@@ -219,8 +226,14 @@ class _Trainer:
         loss, nme = self._means(sums)
         row = {"epoch": epoch, "learning_rate": rate, "loss": loss, "nme": nme}
         row["validation_loss"], row["validation_nme"] = self._validate()
-        row["seconds"] = time.perf_counter() - start
+        seconds = torch.tensor(time.perf_counter() - start, device=self.accelerator.device)
+        row["seconds"] = self.accelerator.reduce(seconds, "mean").item()  # all processes stop as one
         return row
+
+    def _has_time(self, minutes: float | None) -> bool:
+        """Whether an epoch as long as the last one still fits; the first one always does."""
+        spent = [row["seconds"] for row in self.history]
+        return minutes is None or not spent or sum(spent) + spent[-1] <= 60 * minutes
 
     def _step(self, batch, epoch: int, number: int) -> torch.Tensor:
         images, true = batch["image"], batch["keypoints"]
@@ -233,7 +246,8 @@ class _Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.accelerator.backward(loss)
         self.optimizer.step()
-        self.average.update(self.accelerator.unwrap_model(self.model))
+        if self.average:
+            self.average.update(self.accelerator.unwrap_model(self.model))
         return self._sums(loss.detach(), predicted.detach(), true)
 
     @staticmethod
@@ -288,8 +302,8 @@ class _Trainer:
         state = {
             "run": json.dumps(self.identity, sort_keys=True),
             "model": self.accelerator.unwrap_model(self.model).state_dict(),
-            "average": self.average.model.state_dict(),
-            "average_steps": self.average.steps,
+            "average": self.average.model.state_dict() if self.average else {},
+            "average_steps": self.average.steps if self.average else 0,
             "optimizer": self.optimizer.state_dict(),
             "history": self.history,
         }
@@ -303,8 +317,9 @@ class _Trainer:
         if mine != theirs:
             raise TrainingError(f"{path} belongs to another run:\n{theirs}\nand this is\n{mine}")
         self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
-        self.average.model.load_state_dict(state["average"])
-        self.average.steps = state["average_steps"]
+        if self.average:
+            self.average.model.load_state_dict(state["average"])
+            self.average.steps = state["average_steps"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.history = state["history"]
 

@@ -8,8 +8,8 @@ why `found` always stands beside `nme`. Values are fractions, not percent.
 
 import numpy as np
 
-from geometry import box_from_keypoints
-from landmarks import CHIN, JAW_LEFT, JAW_RIGHT, NOSE_BASE_CENTRE, OUTER_EYE_CORNERS, REGIONS
+from geometry import box_from_keypoints, interocular_distance
+from landmarks import CHIN, JAW_LEFT, JAW_RIGHT, NOSE_BASE_CENTRE, REGIONS
 
 AUC_LIMIT = 0.08
 FAILURE_LIMIT = 0.10
@@ -22,12 +22,6 @@ def point_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     if predicted.shape != true.shape:
         raise ValueError(f"predicted {predicted.shape} and true {true.shape} keypoints must agree in shape")
     return np.linalg.norm(predicted - true, axis=-1)
-
-
-def interocular_distance(keypoints: np.ndarray) -> np.ndarray:
-    """Distance between the outer eye corners, in pixels, of keypoints (..., 68, 2)."""
-    right, left = OUTER_EYE_CORNERS
-    return np.linalg.norm(keypoints[..., right, :] - keypoints[..., left, :], axis=-1)
 
 
 def label_box_size(keypoints: np.ndarray) -> np.ndarray:
