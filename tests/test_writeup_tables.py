@@ -1,0 +1,276 @@
+"""The page of the write-ups, how its figures are stored, the times and the ablations."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from augment import NO_AUGMENTATION
+from benchmarks import ablations, epoch_times, writeup_records, writeups
+from data_load import FacialKeypointsDataset
+from detector.evaluation import Evaluation
+from landmarks import OUTER_EYE_CORNERS
+from training.checkpoint import write_json
+from training.loop import train
+from training.metrics import summarise
+from training.recipes import RECIPES, get_recipe
+from training.records import load_record, save_record
+from training.writeups import WRITEUPS
+
+ROOT = Path(__file__).parent.parent
+
+
+# --- the page -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """Records, runs and shipped networks in an empty folder."""
+    for name in ("RECORDS", "RUNS", "SAVED_MODELS"):
+        (tmp_path / name.lower()).mkdir()
+        monkeypatch.setattr(writeup_records, name, tmp_path / name.lower())
+    return tmp_path
+
+
+def a_record(stem, offset_px):
+    """Two faces whose eye corners are 10 px apart, all points off by offset_px."""
+    true = np.random.default_rng(0).uniform(0, 50, (2, 68, 2)).astype(np.float32)
+    true[:, OUTER_EYE_CORNERS] = [[20, 20], [30, 20]]
+    predicted = true + np.array([offset_px, 0], np.float32)
+    evaluation = Evaluation({}, ["test/A_0.jpg", "test/B_0.jpg"], ["A", "B"], predicted, true)
+    figures = summarise(predicted, true, evaluation.identities)
+    save_record(stem, {**figures, "weights": ""}, evaluation)
+
+
+def test_a_row_without_a_record_says_so(elsewhere):
+    row = writeup_records.writeup_rows("identity")[0]
+    assert writeups._measured(row)[:3] == ["identity x whole", row.label, "*not trained yet*"]
+    assert writeups._length(row, RECIPES[row.label]) == "*not trained yet* (0 of 300)"
+
+
+def test_a_row_is_printed_from_its_records(elsewhere):
+    row = writeup_records.writeup_rows("official")[3]
+    recipe = RECIPES[row.label]
+    a_record(row.stem(), offset_px=1.0)
+    cells = writeups._measured(row)
+    assert cells[:6] == [
+        "official x whole (leaks)",
+        row.label,
+        "10.00 (10.00 to 10.00)",
+        "10.00",
+        "0.0",
+        "0.0",
+    ]
+    assert set(cells[6:]) == {"*not measured yet*"}
+    losses = {
+        crop: {"mse": value, "smooth_l1": value / 2} for crop, value in (("random", 0.2), ("centre", 0.1))
+    }
+    write_json(row.losses_file(), {"weights": "", **losses})
+    assert writeups._measured(row)[6:] == ["0.200", "0.100", "0.100", "0.050"]
+    training = {
+        "recipe": writeup_records.recipe_as_json(row.label),
+        "epochs": 5,
+        "capped": True,
+        "minutes": 74.6,
+    }
+    write_json(row.folder / "training.json", training)
+    assert writeups._length(row, recipe) == "5 of 7, capped (75 min)"
+    training["recipe"]["batch_size"] = 33  # a record of another recipe is none of this row
+    write_json(row.folder / "training.json", training)
+    assert "not trained yet" in writeups._length(row, recipe)
+
+
+def test_losses_of_other_weights_do_not_count(elsewhere):
+    row = writeup_records.writeup_rows("official")[0]
+    row.folder.mkdir()
+    losses = {crop: dict.fromkeys(("mse", "smooth_l1"), 0.1) for crop in ("random", "centre")}
+    write_json(row.losses_file(), {"weights": "of long ago", **losses})
+    assert row.losses() is not None  # the weights are not on this machine: nothing to hold against it
+    row.checkpoint.mkdir(parents=True)
+    (row.checkpoint / "model.safetensors").write_bytes(b"other")
+    assert row.losses() is None
+
+
+def test_measuring_a_run_stores_what_the_table_needs(elsewhere, sample_folder):
+    row = writeup_records.writeup_rows("official")[0]
+    recipe = get_recipe(row.label).override({"epochs": 1, "batch_size": 16})
+    train(recipe, sample_folder, run_folder=row.run_folder, progress=False, trained_on="sample")
+    data = SimpleNamespace(folder=sample_folder, is_sample=True)
+    assert writeup_records.measure(row, data) == ["record", "losses", "training"]
+    assert writeup_records.measure(row, data) == []
+    assert row.training()["epochs"] == 1
+    figures, arrays = load_record(row.stem())
+    assert figures["checkpoint"] == row.name
+    assert len(arrays["paths"]) == figures["n"]
+    assert "not" not in "".join(writeups._measured(row))
+    assert writeup_records.measure(writeup_records.writeup_rows("official")[1], data) == []
+
+
+@pytest.mark.parametrize("name", writeups.TABLES)
+def test_the_page_has_the_tables_of_the_records(name):
+    page = writeups.PAGE.read_text()
+    assert writeups.fill(page, name, writeups.TABLES[name]()) == page
+
+
+def test_a_page_without_marks_is_refused():
+    with pytest.raises(ValueError, match="must have the marks"):
+        writeups.fill("no marks", "losses", "x")
+
+
+STORED = sorted(path.with_suffix("") for path in writeup_records.RECORDS.glob("*/*-whole.json"))
+
+
+@pytest.mark.parametrize("stem", STORED, ids=lambda stem: f"{stem.parent.name}-{stem.name}")
+def test_stored_figures_follow_from_the_stored_faces(stem):
+    row, arrays = load_record(stem)
+    again = summarise(arrays["predicted"], arrays["true"], arrays["identities"])
+    for name in ("n", "nme", "nme_median", "auc_8", "fr_10"):
+        assert again[name] == pytest.approx(row[name], abs=1e-3), name
+
+
+def places_named():
+    """(file, what is in it) of the page's lists: `file` followed by `words`, up to the next file."""
+    section = writeups.PAGE.read_text().partition("## Write-up 001, point by point")[2]
+    found, file = [], None
+    for words in re.findall(r"`([^`]+)`", section):
+        if (ROOT / words).is_file() and words.endswith((".py", ".ipynb")):
+            file = words
+            found.append((file, ""))
+        elif "/" in words:
+            found.append((words, ""))
+        elif file:
+            found.append((file, words))
+    return found
+
+
+@pytest.mark.parametrize(("file", "words"), places_named())
+def test_every_place_that_the_page_names_is_there(file, words):
+    if words in ("models.py", "from models import NaimishNet"):
+        from models import NaimishNet
+
+        assert NaimishNet
+        return
+    assert json.dumps(words)[1:-1] in (ROOT / file).read_text() or words in (ROOT / file).read_text()
+
+
+# --- times and ablations ------------------------------------------------------------------------------------
+
+
+def test_epoch_times_by_hand(sample_folder, monkeypatch):
+    ticks = iter(range(1000))
+    small = get_recipe("naimishnet").override({"input_size": 32, "batch_size": 4})
+    dataset = FacialKeypointsDataset(
+        sample_folder / "training_frames_keypoints.csv", sample_folder / "training", seed=0
+    )
+    monkeypatch.setattr(epoch_times, "get_recipe", lambda name: small)
+    rows = epoch_times.measure(["a"], dataset, steps=2, rounds=3, clock=lambda: next(ticks))
+    steps = len(dataset) // 4
+    assert rows == {"a": {"step": 0.5, "steps_per_epoch": steps, "epoch": 0.5 * steps}}
+    stored = {"reference": "b", "recipes": {"a": {"epoch": 6.0}, "b": {"epoch": 4.0}}}
+    assert epoch_times.ratios(stored) == {"a": 1.5, "b": 1.0}
+    assert epoch_times.recipes()[0] == "naimishnet"
+    assert set(WRITEUPS) < set(epoch_times.recipes())
+
+
+def test_double_division_is_a_second_division_by_255():
+    gray = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+    sample = {"image": gray, "keypoints": np.full((68, 2), 40.0, np.float32)}
+    plain, twice = (replace(ablations.ROWS[name].recipe, augmentation=NO_AUGMENTATION).transform()
+                    for name in ("base", "divided_twice"))  # fmt: skip
+    once, again = (steps(sample)["image"] for steps in (plain, twice))
+    torch.testing.assert_close(again, once / 255)
+    assert 0.9 / 255 < again.max() <= 1 / 255
+
+
+def test_each_ablation_changes_what_it_says():
+    changed = {
+        name: {f for f, v in vars(row.recipe).items() if v != getattr(ablations.BASE, f)} - {"name"}
+        for name, row in ablations.ROWS.items()
+    }
+    assert changed.pop("base") == set()
+    for name, fields in changed.items():
+        assert fields == set(ablations.ROWS[name].fields), name
+    scale = 224 / 96
+    large = ablations.ROWS["224px"].recipe
+    assert large.keypoint_std == pytest.approx(scale * ablations.BASE.keypoint_std)
+    assert large.keypoint_mean == (224 - 1) / 2
+
+
+@pytest.fixture
+def tiny_ablations(tmp_path, monkeypatch):
+    """Base at 10 % on four faces of two people; MSE 2 points worse on one face of each, one seed."""
+    for name, path in (("RECORDS", "records"), ("PAGE", "a.md"), ("PLOT", "a.png")):
+        monkeypatch.setattr(ablations, name, tmp_path / path)
+    (tmp_path / "records").mkdir()
+
+    def put(row, seed, errors, recipe=None):
+        figures = {
+            "nme": float(np.mean(errors)),
+            "nme_median": float(np.median(errors)),
+            "fr_10": 0.5,
+            "found": 1.0,
+        }
+        stem = ablations.stem_of(ablations.ROWS[row], seed)
+        arrays = {
+            "paths": list("abcd"),
+            "identities": list("AABB"),
+            "nme_whole": np.array(errors, np.float32),
+        }
+        np.savez(stem.with_name(stem.name + ".npz"), **arrays)
+        recipe = ablations._as_json(recipe or ablations.ROWS[row].recipe)
+        write_json(stem.with_name(stem.name + ".json"), {"figures": {"whole": figures}, "recipe": recipe})
+
+    put("base", 0, [0.1, 0.1, 0.1, 0.1])
+    put("base", 1, [0.3, 0.3, 0.3, 0.3])
+    put("loss_mse", 0, [0.1, 0.12, 0.12, 0.1])
+    return put
+
+
+def test_ablation_table_from_tiny_records(tiny_ablations):
+    ablations.write_page()
+    lines = {line.split(" | ")[0].strip("| "): line for line in ablations.PAGE.read_text().splitlines()}
+    assert "| whole | 2 of 3 | 20.00 | 10.00, 30.00 | - | 20.00 | 50.0 | 100.0 |" in lines["base"]
+    # against seed 0 of the base only: 0, 2, 2 and 0 points, one point in the mean for either person
+    assert "| 1 of 3 | 11.00 | 11.00 | +1.00 (+1.00 to +1.00) |" in lines["loss_mse"]
+    assert "*not trained yet*" in lines["bn"]
+    assert ablations.PLOT.read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_ablation_of_another_recipe_does_not_count(tiny_ablations):
+    tiny_ablations("loss_mse", 0, [0.1] * 4, recipe=replace(ablations.ROWS["loss_mse"].recipe, epochs=3))
+    assert ablations.load(ablations.ROWS["loss_mse"], 0) is None
+
+
+def test_differences_need_the_same_images(tiny_ablations):
+    (_, row), (_, base) = (ablations.load(ablations.ROWS[name], 0) for name in ("loss_mse", "base"))
+    with pytest.raises(ValueError, match="different images"):
+        ablations.paired_difference([({**row, "paths": row["paths"][::-1]}, base)], "whole")
+
+
+def test_an_ablation_trains_measures_and_is_then_done(sample_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablations, "RECORDS", tmp_path / "records")
+    row = ablations.Row(
+        "face_crop",
+        "x",
+        {"input_size": 32, "batch_size": 16, "epochs": 1, "frame": "face"},
+        faces=("label_box",),
+    )
+    run = train(row.recipe, sample_folder, split="validation", run_folder=tmp_path / "run", progress=False)
+    data = SimpleNamespace(folder=sample_folder, is_sample=True)
+    ablations.store(row, 0, run, data, "no")
+    figures, arrays = ablations.load(row, 0)
+    assert figures["figures"]["label_box"]["nme"] == pytest.approx(arrays["nme_label_box"].mean(), rel=1e-5)
+    assert len(arrays["paths"]) == len(arrays["identities"]) == len(arrays["nme_label_box"])
+
+
+def test_the_ablation_page_is_what_the_records_give(tmp_path, monkeypatch):
+    before = ablations.PAGE.read_text()
+    monkeypatch.setattr(ablations, "PAGE", tmp_path / "a.md")
+    monkeypatch.setattr(ablations, "PLOT", tmp_path / "a.png")
+    ablations.write_page()
+    assert (tmp_path / "a.md").read_text() == before
