@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from data_fetch import DataError, find_data
+from data_labels import shift_keypoints
 from data_load import SPLITS
 from detector import DEFAULT_CHECKPOINT
 from detector.evaluation import (
@@ -26,6 +27,7 @@ from detector.evaluation import (
 )
 from models import count_multiply_adds, count_parameters
 from training.checkpoint import SAVED_MODELS, ModelConfig, find_checkpoint, load_checkpoint
+from training.metrics import summarise
 from training.records import note_in_config, save_record
 
 BASELINES = {"constant": ConstantPredictor, "nearest": NearestPredictor}
@@ -51,6 +53,9 @@ def measure(name: str, split: str, faces: str, data, *, allow_leak: bool = False
     row["whole_view"] = predictor.config.whole_view
     row["sample"] = data.is_sample
     evaluation = evaluate(predictor, data.folder, split, faces, progress=progress)
+    row["label_offset"] = list(predictor.config.label_offset)
+    unshifted = shift_keypoints(evaluation.predicted, [-v for v in predictor.config.label_offset])
+    row["nme_unshifted"] = summarise(unshifted, evaluation.true, evaluation.identities)["nme"]
     return row | evaluation.figures, evaluation
 
 
@@ -69,6 +74,7 @@ def describe(row: dict) -> str:
         f"{row['checkpoint']} on {row['split']} x {row['faces']} {' '.join(f'[{mark}]' for mark in marks)}",
         f"  NME      {100 * row['nme']:6.2f} %  (95 % interval over identities "
         f"{100 * low:.2f} to {100 * high:.2f}), found {100 * row['found']:.1f} % of {row['n']}",
+        f"  without the labels' own shift (data_labels.py): {100 * row['nme_unshifted']:.2f} %",
         f"  median   {100 * row['nme_median']:6.2f} %    over box size {100 * row['nme_box']:.2f} %",
         f"  AUC@8    {100 * row['auc_8']:6.1f} %    FR@10 {100 * row['fr_10']:.1f} %",
         "  regions  " + ", ".join(f"{name} {100 * value:.2f}" for name, value in row["regions"].items()),

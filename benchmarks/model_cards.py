@@ -18,6 +18,20 @@ person and every video of them is in training. The `-identity` twin tells how go
     "identity": "the 2781 training images of 278 people; the other 69 were never seen.",
 }
 
+TRUST = """, a confidence that they are those of a face, and for each point a radius (pixels) that
+holds the label nine times out of ten. How far both keep their word on people nobody trained on:
+[benchmarks/trust.md](../../benchmarks/trust.md)"""
+
+SHIFT = """
+The labels of this data set lie {:.1f} % of the inter-ocular distance to the right of what they mark
+([benchmarks/label_offset.md](../../benchmarks/label_offset.md)). The network learned without that shift;
+the figures below compare with labels, and have it added. Training labels were averaged with a second opinion
+(`benchmarks/refine_labels.py`: a public face mesh, MediaPipe's, mapped to these points).
+"""
+
+KNOWS_NO_FACE = """Eyes that
+are nearly shut come out too open: almost nobody in the training images blinks."""
+
 CARD = """# {name}
 
 {summary}
@@ -36,8 +50,8 @@ detector = KeypointDetector.from_pretrained("{name}")
 **Trained on** {data}
 
 **Input** one face, {size} x {size} gray, cut as `config.json` says; {looks} looks{mirror}.
-**Output** 68 keypoints in pixels of the image.
-
+**Output** 68 keypoints in pixels of the image{trust}.
+{shift}
 ## Measured
 
 | split x faces | n | found, % | NME, % (95 % interval) | median | FR@10, % | frontal | half | turned |
@@ -56,8 +70,7 @@ Per-face predictions: `records/`.
 
 Filters, alignment, measuring and learning. Not for identifying people, nor for judging them by their
 faces. Turned heads are harder, as the table shows; in profile the far half of a face is a guess.
-Training turned faces by 10 to 15 degrees (one sigma), so turn a tilted photo upright first. The network
-answers for every crop, also for one without a face: it gives no confidence.
+Training turned faces by 10 to 15 degrees (one sigma), so turn a tilted photo upright first. {crops}
 
 ## Data and licence
 
@@ -101,7 +114,11 @@ def card(name: str, config: ModelConfig, stems: list[Path]) -> str:
         data=TRAINED_ON[config.trained_on],
         size=config.input_size,
         looks=config.looks,
-        mirror=", each averaged with the mirrored crop" if config.mirror else "",
+        mirror=", the last one averaged with the mirrored crop" if config.mirror else "",
+        trust=TRUST if config.model_args.get("trust") else "",
+        shift=SHIFT.format(100 * config.label_offset[0]) if any(config.label_offset) else "",
+        crops=KNOWS_NO_FACE if config.model_args.get("trust") else "The network answers for every crop, "
+        "also for one without a face: it gives no confidence.",
         rows="\n".join(measured_row(*item) for item in measured),
         regions="\n".join(regions),
     )

@@ -1,23 +1,29 @@
 """The way from an image to keypoints: box, crop, network, and back into the image.
 
 detector = KeypointDetector.from_pretrained()
-faces = detector(image)                              # HxWx3 uint8 RGB
+faces = detector("photo.jpg")                        # or an array, or a Pillow image: see to_rgb
 faces = detector(image, boxes_xyxy=[[10, 20, 90, 110]])    # your own face detector
+faces_per_image = detector.detect_batch([image, other])    # the network runs over all faces at once
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 
 from data_load import to_gray
 from detector.haar import HaarFaceDetector
+from detector.inputs import to_rgb
+from detector.proposals import CascadeProposals, dispose
 from detector.runtime import Estimates, OnnxRuntime, TorchRuntime
 from geometry import (
     box_from_keypoints,
+    box_side,
     check_box,
     check_keypoints,
+    image_box,
     invert,
     matrix_scale,
     mirror_points,
@@ -31,6 +37,8 @@ from training.checkpoint import ModelConfig, find_checkpoint, load_checkpoint, l
 
 DEFAULT_CHECKPOINT = "heatmapnet"
 BATCH = 64
+LEAST_CONFIDENCE = 0.5
+MOST_BOX_SIDE = 100  # times the image; larger boxes are mistakes, and leave nothing to see of the image
 RUNTIMES = {"torch": "model.safetensors", "onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
 
 
@@ -50,15 +58,22 @@ class Face:
     radius: np.ndarray
 
 
-def check_image(image) -> np.ndarray:
-    """The image as it is, or an error that says what was expected."""
-    if not isinstance(image, np.ndarray):
-        raise TypeError(f"an image must be a NumPy array (HxWx3 uint8 RGB), got {type(image).__name__}")
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+def check_boxes(boxes_xyxy, image: np.ndarray) -> list[np.ndarray]:
+    """Boxes (N, 4) as a list of float64 arrays; ValueError for one that is no box or not on the image."""
+    try:
+        boxes = [np.asarray(box, dtype=np.float64) for box in boxes_xyxy]
+    except (TypeError, ValueError) as error:
         raise ValueError(
-            f"an image must be HxWx3 uint8 RGB in [0, 255], got shape {image.shape} of {image.dtype}"
-        )
-    return image
+            f"boxes must be (N, 4) numbers: left, top, right, bottom of each face; got {boxes_xyxy!r:.200}"
+        ) from error
+    edges, limit = image_box(image), MOST_BOX_SIDE * max(image.shape[:2])
+    for box in map(check_box, boxes):
+        if (box[2:] <= 0).any() or (box[:2] >= edges[2:]).any() or box_side(box) > limit:
+            raise ValueError(
+                f"box {box.tolist()} is not on the image, whose pixels are {edges.tolist()}, or is more than "
+                f"{MOST_BOX_SIDE} times as large"
+            )
+    return boxes
 
 
 def crops_to_batch(images: Sequence[np.ndarray], matrices, config: ModelConfig) -> np.ndarray:
@@ -147,7 +162,9 @@ def box_matrix(box_xyxy, config: ModelConfig) -> np.ndarray:
 class KeypointDetector:
     """Finds faces and their keypoints.
 
-    face_detector: called with an image, returns (N, 4) box_xyxy; Haar by default.
+    face_detector: called with an image, returns (N, 4) box_xyxy. By default lax Haar cascades
+        (CascadeProposals) for a network that knows what is no face, else a strict one.
+    least_confidence: faces found with less are left out; faces of given boxes never are.
     """
 
     def __init__(
@@ -155,10 +172,13 @@ class KeypointDetector:
         model: KeypointNetwork | Callable[[np.ndarray], Estimates],
         config: ModelConfig,
         face_detector: Callable[[np.ndarray], np.ndarray] | None = None,
+        least_confidence: float = LEAST_CONFIDENCE,
     ):
         self.network = TorchRuntime(model) if isinstance(model, torch.nn.Module) else model
         self.config = config
-        self.face_detector = face_detector or HaarFaceDetector()
+        proposes = CascadeProposals if config.model_args.get("trust") else HaarFaceDetector
+        self.face_detector = face_detector or proposes()
+        self.least_confidence = least_confidence
 
     @classmethod
     def from_pretrained(
@@ -168,6 +188,7 @@ class KeypointDetector:
         device: str = "cpu",
         runtime: str = "torch",
         face_detector: Callable[[np.ndarray], np.ndarray] | None = None,
+        least_confidence: float = LEAST_CONFIDENCE,
     ) -> "KeypointDetector":
         """A checkpoint of saved_models/ by name, a checkpoint folder, or OWNER/NAME on the hub.
 
@@ -178,22 +199,49 @@ class KeypointDetector:
             raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
         if runtime == "torch":
             model, config = load_checkpoint(name, device)
-            return cls(model, config, face_detector)
+            return cls(model, config, face_detector, least_confidence)
         folder = find_checkpoint(name)
-        return cls(OnnxRuntime(folder / RUNTIMES[runtime]), load_config(folder), face_detector)
+        network = OnnxRuntime(folder / RUNTIMES[runtime])
+        return cls(network, load_config(folder), face_detector, least_confidence)
 
-    def __call__(self, image: np.ndarray, boxes_xyxy=None) -> list[Face]:
-        """All faces of an HxWx3 uint8 RGB image; with boxes_xyxy, one face per box, in their order."""
-        image = check_image(image)
-        boxes = self.face_detector(image) if boxes_xyxy is None else boxes_xyxy
-        boxes = [check_box(box) for box in boxes]
+    def __call__(self, image, boxes_xyxy=None) -> list[Face]:
+        """All faces of an image (anything that `to_rgb` takes), each once, the largest first.
+
+        boxes_xyxy: (N, 4) to skip the face detector; one face per box, in their order. Boxes may reach
+            beyond the image.
+        """
+        return self.detect_batch([image], None if boxes_xyxy is None else [boxes_xyxy])[0]
+
+    def detect_batch(self, images: Iterable, boxes_xyxy: Sequence | None = None) -> list[list[Face]]:
+        """The faces of several images: those that one call for each would give, but all go through the
+        network together. Rounding may move a point by a few hundredths of a pixel.
+
+        images: each anything that `to_rgb` takes. boxes_xyxy: for each image its (N, 4) boxes, or None to
+            look for faces there.
+        """
+        images = [to_rgb(image) for image in images]
+        given = [None] * len(images) if boxes_xyxy is None else list(boxes_xyxy)
+        if len(given) != len(images):
+            raise ValueError(f"{len(images)} images need as many lists of boxes, got {len(given)}")
+        boxes_per_image = [
+            check_boxes(self.face_detector(image) if boxes is None else boxes, image)
+            for image, boxes in zip(images, given, strict=True)
+        ]
+        counts = [len(boxes) for boxes in boxes_per_image]
+        boxes = [box for boxes in boxes_per_image for box in boxes]
         matrices = [box_matrix(box, self.config) for box in boxes]
-        return _to_faces(find_faces(self.network, self.config, [image] * len(boxes), matrices), boxes)
+        sources = [image for image, count in zip(images, counts, strict=True) for _ in range(count)]
+        faces = iter(_to_faces(find_faces(self.network, self.config, sources, matrices), boxes))
+        return [
+            group if boxes is not None else dispose(group, self.least_confidence)
+            for group, boxes in zip([list(islice(faces, count)) for count in counts], given, strict=True)
+        ]
 
-    def follow(self, image: np.ndarray, keypoints) -> list[Face]:
+    def follow(self, image, keypoints) -> list[Face]:
         """The faces that were at `keypoints` (N, 68, 2) a moment ago: one look around each."""
-        image = check_image(image)
-        matrices = [keypoints_matrix(check_keypoints(points), self.config) for points in keypoints]
+        image = to_rgb(image)
+        keypoints = [check_keypoints(points) for points in keypoints]
+        matrices = [keypoints_matrix(points, self.config) for points in keypoints]
         boxes = [box_from_keypoints(points) for points in keypoints]
         found = find_faces(self.network, self.config, [image] * len(boxes), matrices, looks=1)
         return _to_faces(found, boxes)

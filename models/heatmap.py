@@ -1,11 +1,14 @@
 """Our network: heatmaps, one for each point, and the centre of each as its place."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from landmarks import NUM_KEYPOINTS
 from models.base import KeypointNetwork, register
+from models.trust import TrustHead
 
 
 def soft_argmax(heatmaps: torch.Tensor) -> torch.Tensor:
@@ -16,9 +19,21 @@ def soft_argmax(heatmaps: torch.Tensor) -> torch.Tensor:
     """
     height, width = heatmaps.shape[2:]
     weight = heatmaps.float().flatten(2).softmax(dim=-1).unflatten(-1, (height, width))
-    x = (weight.sum(dim=2) * torch.arange(width, device=weight.device)).sum(dim=-1)
-    y = (weight.sum(dim=3) * torch.arange(height, device=weight.device)).sum(dim=-1)
-    return torch.stack([x, y], dim=-1)
+    return torch.stack([_moment(weight.sum(dim=2), 1), _moment(weight.sum(dim=3), 1)], dim=-1)
+
+
+def heatmap_spread(heatmaps: torch.Tensor) -> torch.Tensor:
+    """Standard deviation (B, K), in cells, of heatmaps (B, K, H, W) about their mean position."""
+    weight = heatmaps.float().flatten(2).softmax(dim=-1).unflatten(-1, heatmaps.shape[2:])
+    columns, rows = weight.sum(dim=2), weight.sum(dim=3)
+    variance = sum(_moment(axis, 2) - _moment(axis, 1) ** 2 for axis in (columns, rows))
+    return variance.clamp_min(0).sqrt()
+
+
+def _moment(weight: torch.Tensor, power: int) -> torch.Tensor:
+    """Mean of position to a power, (B, K), under weights (B, K, N) that sum to one."""
+    position = torch.arange(weight.shape[-1], device=weight.device, dtype=weight.dtype)
+    return (weight * position**power).sum(dim=-1)
 
 
 def _conv_norm(c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
@@ -57,6 +72,7 @@ class HeatmapNet(KeypointNetwork):
     stride: input pixels a heatmap cell, 4 or 8. A soft-argmax lies between cells, so
         8 loses little and costs far less.
     blocks: residual blocks at 1/4, 1/8, 1/16 and 1/32 of the input.
+    trust: whether confidence and radius are estimated too (models/trust.py).
     """
 
     default_size = 96
@@ -67,7 +83,8 @@ class HeatmapNet(KeypointNetwork):
         input_size: int | None = None,
         width: int = 32,
         stride: int = 4,
-        blocks: tuple[int, int, int, int] = (1, 1, 1, 1),
+        blocks: Sequence[int] = (1, 1, 1, 1),
+        trust: bool = False,
     ):
         super().__init__(input_size)
         if self.input_size % 32:
@@ -87,6 +104,7 @@ class HeatmapNet(KeypointNetwork):
         self.lateral = nn.ModuleList(nn.Conv2d(c, merged, 1) for c in channels[stride // 8 :])
         self.smooth = nn.Sequential(*_conv_norm(merged, merged), nn.ReLU(), ResidualBlock(merged))
         self.to_heatmaps = nn.Conv2d(merged, NUM_KEYPOINTS, 1)
+        self.trust = TrustHead(channels[-1]) if trust else None
 
     def levels(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(B, 1, S, S) to features at 1/4, 1/8, 1/16 and 1/32."""
@@ -107,6 +125,22 @@ class HeatmapNet(KeypointNetwork):
         return self.to_heatmaps(self.smooth(merged))
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
-        cells = soft_argmax(self.heatmaps(x))  # (B, 68, 2), cell i covers pixels i*stride to (i+1)*stride - 1
+        return self._to_keypoints(self.heatmaps(x))
+
+    def _to_keypoints(self, heatmaps: torch.Tensor) -> torch.Tensor:
+        cells = soft_argmax(heatmaps)  # (B, 68, 2), cell i covers pixels i*stride to (i+1)*stride - 1
         pixels = cells * self.stride + (self.stride - 1) / 2
         return (pixels - (self.input_size - 1) / 2) / (self.input_size / 4)
+
+    def trust_inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keypoints (B, 68, 2), and what TrustHead judges them by (B, C + 68)."""
+        levels = self.levels(x)
+        heatmaps = self._merge(levels)
+        return self._to_keypoints(heatmaps), TrustHead.inputs(levels[-1], heatmap_spread(heatmaps))
+
+    def estimate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Keypoints (B, 68, 2), confidence (B,) and radius (B, 68), in the unit of the keypoints."""
+        if self.trust is None:
+            return super().estimate(x)
+        keypoints, inputs = self.trust_inputs(x)
+        return keypoints, *self.trust(inputs)

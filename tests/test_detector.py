@@ -186,11 +186,12 @@ def test_margin_of_the_first_crop_comes_from_the_config():
 @pytest.mark.parametrize(
     ("image", "error", "message"),
     [
-        ("photo.jpg", TypeError, "NumPy array .* got str"),
-        (np.zeros((10, 10)), ValueError, r"HxWx3 uint8"),
-        (np.zeros((10, 10, 3)), ValueError, "float64"),
+        ("nowhere.jpg", FileNotFoundError, "no image at nowhere.jpg"),
+        ([[0, 0], [0, 0]], TypeError, "NumPy array.*got list"),
+        (np.zeros((10, 10), np.int64), ValueError, "int64"),
+        (np.full((10, 10, 3), 2.0), ValueError, "floats from 2 to 2"),
         (np.zeros((0, 10, 3), np.uint8), ValueError, r"\(0, 10, 3\)"),
-        (np.zeros((10, 10, 4), np.uint8), ValueError, r"\(10, 10, 4\)"),
+        (np.zeros((10, 10, 5), np.uint8), ValueError, r"\(10, 10, 5\)"),
     ],
 )
 def test_what_is_no_image_is_named(detector, image, error, message):
@@ -201,6 +202,11 @@ def test_what_is_no_image_is_named(detector, image, error, message):
 def test_bad_boxes_and_cascades_are_named(detector, free_photo):
     with pytest.raises(ValueError, match="right > left"):
         detector(free_photo, boxes_xyxy=[[10, 10, 5, 20]])
+    with pytest.raises(ValueError, match="not on the image"):
+        detector(free_photo, boxes_xyxy=[[600, 10, 700, 20]])
+    for no_boxes in (5, [10, 20, 90, 110], "box", [["a", 1, 2, 3]], np.zeros((2, 3))):
+        with pytest.raises(ValueError, match="box"):
+            detector(free_photo, boxes_xyxy=no_boxes)
     with pytest.raises(FileNotFoundError, match="no Haar cascade"):
         HaarFaceDetector(cascade="nothing.xml")
     assert DEFAULT_CHECKPOINT

@@ -21,10 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Left to right; nothing imports from its right. The commands may call each other.
 ORDER = (
-    "opencv", "landmarks", "geometry", "data_files", "data_archive", "sample_faces", "data_load", "data_labels",
-    "data_fetch", "augment", "models", "training", "detector", "filters",
+    "opencv", "landmarks", "geometry", "data_files", "data_archive", "sample_faces", "data_load",
+    "data_labels", "data_fetch", "augment", "models", "training", "detector", "filters",
 )  # fmt: skip
-COMMANDS = ("train", "evaluate", "detect", "hubconf", "check_notebooks", "run_notebooks")
+COMMANDS = (
+    "train", "evaluate", "detect", "export_onnx", "fit_trust", "hubconf", "check_notebooks", "run_notebooks",
+)  # fmt: skip
 USERS = ("benchmarks", "notebooks")
 RANK = {name: rank for rank, name in enumerate(ORDER)}
 RANK |= dict.fromkeys(COMMANDS, len(ORDER)) | dict.fromkeys(USERS, len(ORDER) + 1) | {"tests": len(ORDER) + 2}

@@ -1,0 +1,102 @@
+"""The ONNX files say what the PyTorch network says, on any batch size and on the whole test set."""
+
+import numpy as np
+import pytest
+import torch
+
+import export_onnx
+from data_load import load_split
+from detector import DEFAULT_CHECKPOINT, KeypointDetector
+from detector.pipeline import RUNTIMES, find_faces
+from detector.runtime import OnnxRuntime, TorchRuntime
+from detector.trust import with_trust
+from geometry import whole_image_matrix
+from models import build_model
+from training.checkpoint import SAVED_MODELS, CheckpointError, ModelConfig, load_checkpoint, save_checkpoint
+
+ONNX_CHECKPOINTS = sorted(path.parent.name for path in SAVED_MODELS.glob("*/model.onnx"))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A small network with a trust head, as a checkpoint folder with both ONNX files."""
+    torch.manual_seed(0)
+    config = ModelConfig(
+        "heatmapnet", 64, {"width": 8}, keypoint_mean=31.5, keypoint_std=16.0, looks=2, mirror=True
+    )
+    model, config = with_trust(build_model("heatmapnet", input_size=64, width=8).eval(), config)
+    folder = save_checkpoint(tmp_path_factory.mktemp("onnx") / "mine", model, config)
+    export_onnx.export(model, folder / RUNTIMES["onnx"])
+    batches = [np.random.default_rng(0).random((16, 1, 64, 64), dtype=np.float32)]
+    export_onnx.quantize(folder / RUNTIMES["onnx"], batches, folder / RUNTIMES["onnx-int8"])
+    return folder
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_both_runtimes_agree(exported, count):
+    model, _ = load_checkpoint(exported)
+    batch = np.random.default_rng(count).random((count, 1, 64, 64), dtype=np.float32)
+    ours, theirs = TorchRuntime(model)(batch), OnnxRuntime(exported / "model.onnx")(batch)
+    for a, b, shape in zip(ours, theirs, [(count, 68, 2), (count,), (count, 68)], strict=True):
+        assert a.shape == b.shape == shape
+        np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4)
+
+
+def test_int8_is_smaller_and_near(exported):
+    model, _ = load_checkpoint(exported)
+    batch = np.random.default_rng(5).random((4, 1, 64, 64), dtype=np.float32)
+    ours, theirs = TorchRuntime(model)(batch), OnnxRuntime(exported / "model-int8.onnx")(batch)
+    assert 0 < np.abs(ours.keypoints - theirs.keypoints).max() < 0.05
+    sizes = [(exported / RUNTIMES[runtime]).stat().st_size for runtime in ("onnx-int8", "onnx")]
+    assert sizes[0] < 0.7 * sizes[1]
+
+
+def test_the_detector_runs_on_either(exported, free_photo):
+    boxes = [[170, 50, 280, 160], [10, 10, 200, 200]]
+    torch_faces = KeypointDetector.from_pretrained(exported)(free_photo, boxes_xyxy=boxes)
+    onnx_faces = KeypointDetector.from_pretrained(exported, runtime="onnx")(free_photo, boxes_xyxy=boxes)
+    for a, b in zip(torch_faces, onnx_faces, strict=True):
+        np.testing.assert_allclose(a.keypoints, b.keypoints, atol=0.01)
+        np.testing.assert_allclose(a.radius, b.radius, atol=0.01)
+        assert a.confidence == pytest.approx(b.confidence, abs=1e-4)
+
+
+def test_errors_name_the_way_out(exported, tmp_path):
+    with pytest.raises(ValueError, match="runtime must be one of torch, onnx, onnx-int8, got 'tensorrt'"):
+        KeypointDetector.from_pretrained(exported, runtime="tensorrt")
+    model, config = load_checkpoint(exported)
+    save_checkpoint(tmp_path / "plain", model, config)
+    with pytest.raises(CheckpointError, match=r"there is no .*model.onnx; make it: python export_onnx.py"):
+        KeypointDetector.from_pretrained(tmp_path / "plain", runtime="onnx")
+
+
+def test_a_failed_export_leaves_the_old_file(exported, monkeypatch):
+    before = (exported / "model.onnx").read_bytes()
+
+    def half_way(*_args, **_more):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(torch.onnx, "export", half_way)
+    model, _ = load_checkpoint(exported)
+    with pytest.raises(OSError, match="no space"):
+        export_onnx.export(model, exported / "model.onnx")
+    assert (exported / "model.onnx").read_bytes() == before
+    assert not list(exported.glob(".model*"))
+
+
+def test_what_ships_has_its_onnx_files():
+    assert DEFAULT_CHECKPOINT in ONNX_CHECKPOINTS
+
+
+@pytest.mark.parametrize("name", ONNX_CHECKPOINTS)
+def test_shipped_files_agree_over_the_whole_test_set(name, real_data):
+    model, config = load_checkpoint(name)
+    dataset = load_split(real_data, "official", "test")
+    # every image of the split for the default, and a part for its kin, to stay within minutes
+    indices = range(0, len(dataset), 1 if name == DEFAULT_CHECKPOINT else 10)
+    images = [dataset.image(index) for index in indices]
+    starts = [whole_image_matrix(image.shape[:2], config.input_size, config.whole_view) for image in images]
+    ours = find_faces(model, config, images, starts)
+    theirs = find_faces(OnnxRuntime(SAVED_MODELS / name / "model.onnx"), config, images, starts)
+    assert np.abs(ours.keypoints - theirs.keypoints).max() < 0.01
+    assert np.abs(ours.confidence - theirs.confidence).max() < 1e-3

@@ -1,0 +1,71 @@
+"""Lax cascades, merging of boxes, and what the network throws out."""
+
+import numpy as np
+import pytest
+
+from detector.pipeline import Face
+from detector.proposals import CascadeProposals, dispose, merge_boxes, same_face
+from geometry import box_from_keypoints, box_iou, mirror_image
+from sample_faces import canonical_head
+
+HEAD = canonical_head()[:, :2]
+
+
+def keypoints(x, y, side):
+    shape = (HEAD - HEAD.min(axis=0)) / np.ptp(HEAD, axis=0).max()
+    return (shape * side + [x, y]).astype(np.float32)
+
+
+def face(x, y, side, confidence):
+    points = keypoints(x, y, side)
+    return Face(points, box_from_keypoints(points), confidence, np.ones(68, np.float32))
+
+
+def test_merge_by_hand():
+    boxes = [[0, 0, 10, 10], [100, 0, 110, 10], [1, 0, 11, 10], [99, 0, 109, 10], [100, 1, 110, 11]]
+    merged = merge_boxes([np.array(box, float) for box in boxes])
+    # the group of three first, as the mean of its boxes
+    np.testing.assert_allclose(merged, [[299 / 3, 1 / 3, 329 / 3, 31 / 3], [0.5, 0, 10.5, 10]])
+    assert merge_boxes([]).shape == (0, 4)
+
+
+def test_same_face_by_hand():
+    one = keypoints(50, 50, 100)
+    assert same_face(one, one + np.float32([14, 0]))
+    assert not same_face(one, one + np.float32([16, 0]))
+    # the smaller of the two decides: 9 px are little for a face of 100, much for one of 50
+    small = keypoints(50, 50, 50)
+    assert same_face(small, small + np.float32([7, 0]))
+    assert not same_face(small, small + np.float32([9, 0]))
+
+
+def test_dispose_keeps_each_face_once_and_no_more():
+    found = [
+        face(300, 40, 60, 0.8),
+        face(10, 10, 100, 0.7),
+        face(12, 11, 100, 0.9),  # the same face, seen better
+        face(200, 200, 80, 0.2),  # no face
+        face(35, 40, 55, 0.6),  # a part of the first one
+    ]
+    kept = dispose(found, 0.5)
+    assert [item.confidence for item in kept] == [0.9, 0.8]  # the larger one first
+    assert dispose([], 0.5) == []
+
+
+def test_unknown_confidence_is_kept():
+    found = [face(x, y, 80, float("nan")) for x, y in ((10, 10), (12, 11), (300, 40))]
+    assert len(dispose(found, 0.5)) == 2
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_proposals_hold_the_face_of_a_free_photo(free_photo, mirrored):
+    image = mirror_image(free_photo) if mirrored else free_photo
+    truth = [512 - 291, 60, 512 - 170, 185] if mirrored else [170, 60, 291, 185]
+    boxes = CascadeProposals()(image)
+    assert max(box_iou(box, truth) for box in boxes) > 0.4
+    assert (boxes[:, 0] >= 0).all()
+    assert (boxes[:, 2] <= 512).all()
+
+
+def test_most_is_a_limit(free_photo):
+    assert len(CascadeProposals(1.05, 1, 0.05, most=3)(free_photo)) == 3
