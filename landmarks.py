@@ -53,6 +53,11 @@ NOSE_TOP, NOSE_TIP, NOSE_BASE_CENTRE = 27, 30, 33
 MOUTH_RIGHT, MOUTH_LEFT = 48, 54
 UPPER_LIP_TOP, LOWER_LIP_BOTTOM = 51, 57
 JAW_RIGHT, CHIN, JAW_LEFT = 0, 8, 16
+INNER_MOUTH_RIGHT, INNER_MOUTH_LEFT = 60, 64
+
+#: (upper, lower) points that face each other across an opening.
+RIGHT_LID_PAIRS, LEFT_LID_PAIRS = ((37, 41), (38, 40)), ((43, 47), (44, 46))
+INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
 
 #: The pair whose distance normalises the error (inter-ocular distance).
 OUTER_EYE_CORNERS = (RIGHT_EYE_OUTER, LEFT_EYE_OUTER)

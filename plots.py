@@ -186,6 +186,13 @@ def draw_box(axis, box_xyxy, colour=BOX_COLOUR, label: str = "") -> None:
         axis.text(left, top - 3, label, color=colour, fontsize=8, va="bottom")
 
 
+def draw_pose(axis, axes_xy) -> None:
+    """A head's axes (4, 2), pixels: from the first point red to the person's left, green down, blue ahead."""
+    start, *tips = np.asarray(axes_xy)
+    for tip, colour in zip(tips, ("#ff2020", "#00d000", "#2060ff"), strict=True):
+        axis.plot(*np.stack([start, tip]).T, color=colour, linewidth=2.5, solid_capstyle="round")
+
+
 def face_grid(faces: list[dict], columns: int = 6, *, width: float = 2.2, **common) -> Figure:
     """A grid of `draw_face` panels; each dict holds its arguments."""
     rows = -(-len(faces) // columns)
@@ -243,6 +250,20 @@ def draw_ced(axis, series: dict[str, tuple[np.ndarray, np.ndarray]], title: str 
     axis.set_xlim(left=0)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
+    axis.set_title(title, fontsize=10)
+
+
+def draw_over_time(axis, seconds, series: dict[str, np.ndarray], *, spans=(), ylabel="", title="") -> None:
+    """What is measured in a video's frames: name -> (T,) values; spans: (start, end) in seconds, shaded."""
+    for colour, (name, values) in zip(SERIES_COLOURS * 3, series.items(), strict=False):
+        axis.plot(seconds, values, color=colour, linewidth=1.2, label=name)
+    for start, end in spans:
+        axis.axvspan(start, end, color=SERIES_COLOURS[4], alpha=0.35, linewidth=0)
+    axis.set_xlabel("seconds")
+    axis.set_ylabel(ylabel)
+    axis.grid(alpha=0.3)
+    if len(series) > 1:
+        axis.legend(fontsize=8)
     axis.set_title(title, fontsize=10)
 
 
