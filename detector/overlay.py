@@ -1,0 +1,63 @@
+"""Faces drawn into an image, for looking at results."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from detector.pipeline import Face
+from landmarks import CLOSED_GROUPS, GROUPS
+from opencv import cv2
+
+LINE_RGB, POINT_RGB, BOX_RGB = (255, 255, 255), (255, 0, 255), (255, 208, 0)
+WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+FRACTION_BITS = 4  # OpenCV draws at fractions of a pixel, given as integers
+
+
+def draw_faces(image: np.ndarray, faces: Iterable[Face]) -> np.ndarray:
+    """A copy of an HxWx3 uint8 RGB image with boxes, keypoints and the lines between them.
+
+    Lines are as wide as suits the size of each face. Where a face reports how sure it is, that
+    stands above its box.
+    """
+    drawn = image.copy()
+    for face in faces:
+        _draw_box(drawn, face)
+        size = np.ptp(face.keypoints, axis=0).max()
+        width = max(1, round(size / 150))
+        for name, indices in GROUPS.items():
+            path = _fixed(face.keypoints[list(indices)])
+            cv2.polylines(drawn, [path], name in CLOSED_GROUPS, LINE_RGB, width, cv2.LINE_AA, FRACTION_BITS)
+        for x, y in _fixed(face.keypoints):
+            radius = round(max(0.7, size / 100) * 2**FRACTION_BITS)
+            cv2.circle(drawn, (int(x), int(y)), radius, POINT_RGB, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS)
+    return drawn
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    # far outside the image OpenCV's integers would overflow
+    return np.rint(np.clip(points, -1e5, 1e5) * 2**FRACTION_BITS).astype(np.int32)
+
+
+def _draw_box(drawn: np.ndarray, face: Face) -> None:
+    corners = _fixed(np.asarray(face.box_xyxy).reshape(2, 2) - 0.5)  # edges, on the grid of pixel centres
+    width = max(1, round(max(drawn.shape[:2]) / 600))
+    first, last = (tuple(map(int, corner)) for corner in corners)
+    cv2.rectangle(drawn, first, last, BOX_RGB, width, cv2.LINE_AA, FRACTION_BITS)
+    if np.isfinite(face.confidence):
+        left, top = (value >> FRACTION_BITS for value in first)
+        place = (left, max(top - 3 * width, 12 * width))
+        text = f"{face.confidence:.2f}"
+        cv2.putText(drawn, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * width, BOX_RGB, width, cv2.LINE_AA)
+
+
+def encode_like(suffix: str, image: np.ndarray) -> tuple[str, bytes]:
+    """An HxWx3 uint8 RGB image as the bytes of a file, and the ending it should have.
+
+    suffix: the ending of the original ('.jpg'); what cannot be written gets '.png' behind it.
+    """
+    kind = suffix.lower() if suffix.lower() in WRITABLE else ".png"
+    ending = suffix if kind == suffix.lower() else f"{suffix}.png"
+    done, data = cv2.imencode(kind, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise ValueError(f"an image of shape {image.shape} cannot be written as {kind}")
+    return ending, data.tobytes()
