@@ -1,0 +1,95 @@
+"""The same as batch.py, over a cluster: Ray Data maps shards of paths, on whichever node is free.
+
+    python detect.py frames/ --output out --engine ray
+
+Needs requirements-ray.txt. Run it on a node of a running cluster (`ray start`), or without one,
+then Ray starts on this machine. Every node needs the images, this repository, and its
+packages under the same paths: a shared file system. Nodes may die, except the one that
+this runs on: Ray repeats what was lost, and every image counts once.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from functools import lru_cache
+from itertools import chain, islice
+from pathlib import Path
+
+from detector.batch import detect_paths
+from detector.pipeline import KeypointDetector
+from detector.results import ImageFaces, from_plain, to_plain
+
+ROOT = Path(__file__).parent.parent
+SHARD = 64  # images a task: minutes lost at most when a node dies
+WAVE = 500  # shards that Ray knows of at a time, so that memory does not grow with the number of files
+
+
+def connect() -> None:
+    """Join the cluster that RAY_ADDRESS names or that was started here, else start Ray on this machine.
+
+    Raises ImportError that says what to install, RuntimeError where Ray does not start.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    try:
+        import ray
+        import ray.data
+    except ImportError as error:
+        raise ImportError(f"--engine ray needs Ray ({error}): pip install -r requirements-ray.txt") from error
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    if not ray.is_initialized():
+        paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        try:
+            ray.init(runtime_env={"env_vars": {"PYTHONPATH": paths}}, logging_level="error")
+        except Exception as error:  # Ray raises all kinds, plain Exception among them
+            raise RuntimeError(f"Ray does not start: {error}") from error
+
+
+def detect_with_ray(
+    paths: Iterable[str], load: dict, options: dict, *, tasks: int | None = None, shard: int = SHARD
+) -> Iterator[list[ImageFaces]]:
+    """Results of all paths, a shard at a time, in the order in which shards are done.
+
+    load: arguments of `KeypointDetector.from_pretrained`; options: of `detect_paths`.
+    tasks: at most so many at a time, of one CPU each; None for as many as there are CPUs.
+    Raises RuntimeError if Ray gives up, or gives less than it was asked for.
+    """
+    connect()
+    names = iter(paths)
+    shards = iter(lambda: list(islice(names, shard)), [])
+    while wave := list(islice(shards, WAVE)):
+        yield from _map(wave, load, options, tasks)
+
+
+def _map(shards: list[list[str]], load: dict, options: dict, tasks: int | None) -> Iterator[list[ImageFaces]]:
+    import ray.data
+
+    waiting = {name for shard in shards for name in shard}
+    rows = ray.data.from_items([{"shard": json.dumps(s)} for s in shards], override_num_blocks=len(shards))
+    settings = {"load": load, "options": options, "folder": os.getcwd()}
+    # Without end, because a task that fails by itself does so in every engine, and with an error.
+    rows = rows.map(detect_shard, fn_kwargs=settings, num_cpus=1, concurrency=tasks, max_retries=-1)
+    for row in rows.iter_rows():
+        found = [from_plain(values) for values in json.loads(row["found"])]
+        found = [image for image in found if image.image in waiting]
+        waiting.difference_update(image.image for image in found)
+        yield found
+    if waiting:
+        raise RuntimeError(f"Ray lost {len(waiting)} images, {min(waiting)} among them; go on with --resume")
+
+
+def detect_shard(row: dict, load: dict, options: dict, folder: str) -> dict:
+    """What a task does: the paths in row['shard'] become results in ['found'], both as JSON."""
+    names = json.loads(row["shard"])
+    found = chain.from_iterable(
+        detect_paths(_detector(**load), [os.path.join(folder, name) for name in names], **options)
+    )
+    # named as they were asked for: workers run in a folder of their own
+    named = [replace(image, image=name) for image, name in zip(found, names, strict=True)]
+    return {"found": json.dumps([to_plain(image) for image in named])}
+
+
+@lru_cache(maxsize=1)
+def _detector(**load) -> KeypointDetector:
+    """Loaded once in each worker process, which Ray uses for many tasks."""
+    return KeypointDetector.from_pretrained(**load)

@@ -1,0 +1,171 @@
+"""What was found in an image, as plain values, as a pandas frame and as rows of a CSV file.
+
+    found = [ImageFaces("photo.jpg", (640, 480), detector("photo.jpg"))]
+    frame = to_frame(found)                  # one row per face
+    found = from_frame(frame)
+
+Coordinates keep a thousandth of a pixel, confidence 1/10000. They are in pixels as
+everywhere here (geometry.py): pixel (0, 0) is centred at (0, 0), boxes are edges.
+Files in several formats: detector/exports.py.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from detector.pipeline import Face
+from geometry import check_box, check_keypoints
+from landmarks import NUM_KEYPOINTS
+
+DECIMALS, CONFIDENCE_DECIMALS = 3, 4
+BOX_COLUMNS = ("left", "top", "right", "bottom")
+POINT_COLUMNS = tuple(f"{axis}{index}" for index in range(NUM_KEYPOINTS) for axis in "xy")
+RADIUS_COLUMNS = tuple(f"radius{index}" for index in range(NUM_KEYPOINTS))
+#: One row per face; `face` counts from 0 in each image. Confidence and radius are empty where unknown.
+COLUMNS = ("image", "width", "height", "face", *BOX_COLUMNS, "confidence", *POINT_COLUMNS, *RADIUS_COLUMNS)
+
+
+@dataclass(frozen=True)
+class ImageFaces:
+    """The faces of one image.
+
+    image: its path or name. size_wh: width and height in pixels; None where unknown.
+    error: why the image could not be read; then there are neither size nor faces.
+    """
+
+    image: str
+    size_wh: tuple[int, int] | None = None
+    faces: list[Face] = field(default_factory=list)
+    error: str = ""
+
+
+# --- plain values, as in JSON -------------------------------------------------------------
+
+
+def rounded(values, decimals: int = DECIMALS) -> list:
+    """Numbers as nested lists of floats with few decimals."""
+    return np.round(np.asarray(values, dtype=np.float64), decimals).tolist()
+
+
+def to_plain(found: ImageFaces) -> dict:
+    """{'image', 'size_wh', 'faces': [{'box_xyxy', 'confidence', 'keypoints', 'radius'}]}, None for NaN.
+
+    An image that could not be read is {'image', 'error'}.
+    """
+    if found.error:
+        return {"image": found.image, "error": found.error}
+    size = None if found.size_wh is None else [int(side) for side in found.size_wh]
+    return {"image": found.image, "size_wh": size, "faces": [_face_to_plain(face) for face in found.faces]}
+
+
+def _face_to_plain(face: Face) -> dict:
+    confident, with_radius = np.isfinite(face.confidence), np.isfinite(face.radius).all()
+    return {
+        "box_xyxy": rounded(face.box_xyxy),
+        "confidence": rounded(face.confidence, CONFIDENCE_DECIMALS) if confident else None,
+        "keypoints": rounded(face.keypoints),
+        "radius": rounded(face.radius) if with_radius else None,
+    }
+
+
+def from_plain(values: dict) -> ImageFaces:
+    """The inverse of `to_plain`; ValueError for anything else."""
+    try:
+        if "error" in values:
+            return ImageFaces(str(values["image"]), error=str(values["error"]))
+        size = values["size_wh"]
+        faces = [
+            make_face(face["keypoints"], face["box_xyxy"], face["confidence"], face["radius"])
+            for face in values["faces"]
+        ]
+        return ImageFaces(str(values["image"]), size and (int(size[0]), int(size[1])), faces)
+    except (KeyError, TypeError, IndexError, AttributeError) as error:
+        raise ValueError(
+            "expected {'image', 'size_wh', 'faces': [{'box_xyxy', 'confidence', 'keypoints', 'radius'}]}, "
+            f"got {values!r:.200}"
+        ) from error
+
+
+def make_face(keypoints, box_xyxy, confidence=None, radius=None) -> Face:
+    """A `Face` from numbers that were read; None is NaN. ValueError for a wrong shape, NaN, or no area."""
+    radius = np.full(NUM_KEYPOINTS, np.nan) if radius is None else np.asarray(radius)
+    if radius.shape != (NUM_KEYPOINTS,):
+        raise ValueError(f"radius must have shape ({NUM_KEYPOINTS},), got {radius.shape}")
+    confidence = np.nan if confidence is None else float(confidence)
+    return Face(check_keypoints(keypoints), check_box(box_xyxy), confidence, radius.astype(np.float32))
+
+
+# --- rows and frames ----------------------------------------------------------------------
+
+
+def to_rows(found: Iterable[ImageFaces]) -> Iterator[list]:
+    """One list per face, in the order of COLUMNS. Images without a face have no row."""
+    for image in found:
+        size = image.size_wh or (None, None)
+        for number, face in enumerate(image.faces):
+            plain = _face_to_plain(face)
+            points = [value for point in plain["keypoints"] for value in point]
+            radius = plain["radius"] or [None] * NUM_KEYPOINTS
+            confidence = plain["confidence"]
+            yield [image.image, *size, number, *plain["box_xyxy"], confidence, *points, *radius]
+
+
+def from_rows(columns: Sequence[str], rows: Iterable[Sequence]) -> Iterator[ImageFaces]:
+    """The inverse of `to_rows`; consecutive rows of one image belong together. '' and None are NaN."""
+    missing = sorted(set(COLUMNS) - set(columns))
+    if missing:
+        expected = ", ".join(COLUMNS[:12])
+        raise ValueError(f"columns {', '.join(missing[:5])} are missing; expected {expected} ...")
+    current: ImageFaces | None = None
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(columns):
+            raise ValueError(f"row {number} has {len(row)} values, expected {len(columns)}")
+        values = dict(zip(columns, row, strict=True))
+        try:
+            face, size = _row_to_face(values), _numbers(values, ("width", "height"))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"row {number} ({values['image']!r:.100}): {error}") from error
+        if current is None or current.image != values["image"] or int(values["face"]) == 0:
+            if current is not None:
+                yield current
+            current = ImageFaces(str(values["image"]), size and (int(size[0]), int(size[1])))
+        current.faces.append(face)
+    if current is not None:
+        yield current
+
+
+def _numbers(values: dict, names: Sequence[str]) -> list[float] | None:
+    """The named values as floats; None where one is empty or NaN."""
+    found = [values[name] for name in names]
+    numbers = [np.nan if value is None or value == "" else float(value) for value in found]
+    return None if np.isnan(numbers).any() else numbers
+
+
+def _row_to_face(values: dict) -> Face:
+    points, box = _numbers(values, POINT_COLUMNS), _numbers(values, BOX_COLUMNS)
+    if points is None or box is None:
+        raise ValueError("a coordinate of the keypoints or the box is missing")
+    confidence = _numbers(values, ("confidence",))
+    return make_face(
+        np.reshape(points, (NUM_KEYPOINTS, 2)),
+        box,
+        confidence and confidence[0],
+        _numbers(values, RADIUS_COLUMNS),
+    )
+
+
+def to_frame(found: Iterable[ImageFaces]):
+    """A pandas DataFrame with one row per face and the columns COLUMNS."""
+    import pandas as pd  # a second of start-up that only frames need
+
+    frame = pd.DataFrame(list(to_rows(found)), columns=list(COLUMNS))
+    integers = {"width": "Int64", "height": "Int64", "face": "int64"}  # Int64 has room for 'unknown'
+    floats = dict.fromkeys(COLUMNS[4:], "float64")
+    return frame.astype({"image": "str", **integers, **floats})
+
+
+def from_frame(frame) -> list[ImageFaces]:
+    """The inverse of `to_frame`."""
+    rows = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
+    return list(from_rows(list(frame.columns), rows))

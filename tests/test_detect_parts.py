@@ -1,0 +1,244 @@
+"""What the command is made of: the list of images, batches, overlays, the journal."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from media_files import write_image, write_mixed_folder
+from stub_detector import stub_detector
+
+from detector.batch import Drawing, detect_paths
+from detector.faces import FixedBoxes
+from detector.inputs import to_rgb
+from detector.journal import Journal, JournalError, SeenPaths
+from detector.overlay import draw_faces
+from detector.results import ImageFaces, to_plain
+from detector.sources import common_base, expand_globs, is_video, list_images
+from opencv import cv2
+
+
+@pytest.fixture
+def stub():
+    """Knows its answer: one face in each image."""
+    return stub_detector(FixedBoxes([[2, 2, 12, 14]]), looks=1)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return write_mixed_folder(tmp_path / "in")
+
+
+def names(paths):
+    return [Path(path).name for path in paths]
+
+
+# --- what it looks at --------------------------------------------------------------------
+
+
+def test_folders_are_listed_below_and_sorted(folder):
+    problems = []
+    found = list_images([str(folder), "named.dat"], lambda *problem: problems.append(problem))
+    assert names(found) == ["a.png", "b.PNG", "text.jpg", "c.jpg", "named.dat"]
+    assert problems == []
+    assert names(list_images([str(folder)], problems.append, skip_folder=folder / "deep"))[-1] == "text.jpg"
+
+
+def test_a_folder_without_images_and_a_pattern_without_a_match(tmp_path, folder):
+    problems = []
+    (tmp_path / "empty").mkdir()
+    assert list(list_images([str(tmp_path / "empty")], lambda *problem: problems.append(problem))) == []
+    assert problems[0][0] == str(tmp_path / "empty")
+    assert "no image in this folder" in problems[0][1]
+    inputs = [str(folder / "*.png"), str(folder / "**" / "c.*"), str(tmp_path / "q*"), "plain.jpg"]
+    expanded, unmatched = expand_globs(inputs)
+    assert names(expanded) == ["a.png", "c.jpg", "plain.jpg"]
+    assert unmatched == [str(tmp_path / "q*")]
+
+
+def test_a_name_that_exists_is_no_pattern(tmp_path):
+    odd = write_image(tmp_path / "a[1].png")
+    assert expand_globs([odd]) == ([odd], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("a.mp4", True),
+        ("A.MOV", True),
+        ("webcam:0", True),
+        ("webcam:x", False),
+        ("a.jpg", False),
+        ("mp4", False),
+    ],
+)
+def test_videos_are_told_by_their_names(name, expected):
+    assert is_video(name) is expected
+
+
+def test_what_inputs_have_in_common(folder):
+    assert common_base([str(folder)]) == folder
+    assert common_base([str(folder / "a.png"), str(folder / "deep" / "c.jpg")]) == folder
+    assert common_base([str(folder / "a.png"), str(folder / "deep")]) == folder
+    assert common_base(["a.png"]) == Path.cwd()
+
+
+def test_seen_paths_over_many_blocks(monkeypatch):
+    monkeypatch.setattr(SeenPaths, "MERGE_AT", 7)
+    seen = SeenPaths()
+    assert all(seen.add(f"image-{number}.jpg") for number in range(100))
+    assert not any(seen.add(f"./image-{number}.jpg") for number in range(100))
+    assert seen.add("image-100.jpg")
+
+
+# --- in batches --------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than CPUs, for once
+@pytest.mark.parametrize("workers", [0, 2])
+def test_results_come_in_order_whatever_the_batch(folder, stub, workers):
+    paths = [write_image(folder / f"{i:02}.png", i, (20 + i, 30)) for i in range(11)]
+    paths.insert(4, str(folder / "text.jpg"))
+    groups = list(detect_paths(stub, iter(paths), batch=5, workers=workers))
+    assert [len(group) for group in groups] == [5, 5, 2]
+    found = [image for group in groups for image in group]
+    assert [image.image for image in found] == paths
+    assert "neither Pillow nor OpenCV" in found[4].error
+    for image in found[:4] + found[5:]:
+        (face,) = image.faces
+        np.testing.assert_allclose(face.keypoints, stub(image.image)[0].keypoints, atol=1e-3)
+        assert image.size_wh == to_rgb(image.image).shape[1::-1]
+
+
+def test_large_images_do_not_pile_up(folder, stub, monkeypatch):
+    monkeypatch.setattr("detector.batch.MOST_PIXEL_BYTES", 2000)  # a small one has 24 x 16 x 3 = 1152 bytes
+    paths = [write_image(folder / f"{i}.png") for i in range(5)]
+    taken = []
+
+    def watched():
+        for path in paths:
+            taken.append(path)
+            yield path
+
+    groups = detect_paths(stub, watched(), batch=100)
+    assert [len(next(groups)) for _ in range(2)] == [2, 2]
+    assert len(taken) == 4  # paths are taken as they are needed
+    assert [len(group) for group in groups] == [1]
+
+
+def test_proposals_are_disposed_of_as_for_single_images(folder, stub):
+    """The least confidence counts, and a face that was proposed twice is one."""
+    stub.face_detector = FixedBoxes([[2, 2, 12, 14], [2, 2, 12, 14.5], [14, 2, 20, 14]])
+    path = str(folder / "a.png")
+    for least, count in ((0.75, 2), (0.76, 0)):  # the network says 0.75
+        stub.least_confidence = least
+        found = next(detect_paths(stub, [path]))[0].faces
+        assert len(found) == len(stub(path)) == count
+        for face, alone in zip(found, stub(path), strict=True):
+            np.testing.assert_array_equal(face.keypoints, alone.keypoints)
+
+
+def test_a_face_detector_that_fails_on_one_image(folder, stub):
+    class Fails:
+        def __call__(self, image):
+            raise cv2.error("out of luck")
+
+    stub.face_detector = Fails()
+    found = next(detect_paths(stub, [str(folder / "a.png")]))
+    assert found[0].error == "out of luck"
+
+
+def test_overlays_show_the_face_and_keep_names(folder, stub, tmp_path):
+    paths = [str(folder / "a.png"), str(folder / "deep" / "c.jpg")]
+    odd = folder / "a.gif"
+    odd.write_bytes((folder / "a.png").read_bytes())
+    drawing = Drawing(tmp_path / "drawn", folder)
+    list(detect_paths(stub, [*paths, str(odd)], drawing=drawing))
+    files = sorted(p.relative_to(tmp_path / "drawn").as_posix() for p in (tmp_path / "drawn").rglob("*.*"))
+    assert files == ["a.gif.png", "a.png", "deep/c.jpg"]
+    plain, drawn = to_rgb(paths[0]), to_rgb(tmp_path / "drawn" / "a.png")
+    assert drawn.shape == plain.shape
+    assert (drawn[2:14, 2:12] != plain[2:14, 2:12]).any()
+
+
+def test_an_overlay_never_replaces_its_image(folder, stub):
+    path = str(folder / "a.png")
+    before = Path(path).read_bytes()
+    with pytest.raises(ValueError, match="replaced by its own result"):
+        list(detect_paths(stub, [path], drawing=Drawing(folder, folder)))
+    assert Path(path).read_bytes() == before
+
+
+def test_a_face_is_drawn_where_it_is(free_photo):
+    """Every pixel that changes is near the face; the corner of the box is on its pixel."""
+    detector = stub_detector(FixedBoxes([[100, 200, 220, 320]]), looks=1)
+    faces = detector(np.zeros((400, 400, 3), np.uint8))
+    drawn = draw_faces(np.zeros((400, 400, 3), np.uint8), faces)
+    ys, xs = np.nonzero(drawn.any(axis=2))
+    assert 99 <= xs.min() <= 100
+    assert 219 <= xs.max() <= 221
+    assert ys.max() <= 321
+    x, y = faces[0].keypoints[0]
+    np.testing.assert_allclose(drawn[round(y), round(x)], [255, 0, 255], atol=60)
+    assert (draw_faces(free_photo, []) == free_photo).all()
+
+
+# --- the journal -------------------------------------------------------------------------
+
+
+def image(name, faces=()):
+    return ImageFaces(str(name), (4, 5), list(faces))
+
+
+def test_a_journal_is_taken_up_where_it_was_cut(tmp_path, stub):
+    faces = stub(np.zeros((20, 20, 3), np.uint8))
+    with Journal(tmp_path, {"checkpoint": "x"}) as journal:
+        journal.add([image("a.jpg", faces), ImageFaces("b.jpg", error="broken")])
+    whole = journal.path.read_bytes()
+    line = (json.dumps(to_plain(image("c.jpg", faces))) + "\n").encode()
+    for cut in (1, len(line) // 2, len(line) - 1):  # the last one lacks only the end of its line
+        journal.path.write_bytes(whole + line[:cut])
+        with Journal(tmp_path, {"checkpoint": "x"}, resume=True) as again:
+            assert (again.images, again.faces, again.errors) == (2, 1, 1)
+            assert list(again.fresh(["a.jpg", "c.jpg", "b.jpg", "c.jpg"])) == ["c.jpg"]
+            again.add([image("c.jpg", faces)])
+            assert [found.image for found in again] == ["a.jpg", "b.jpg", "c.jpg"]
+        assert journal.path.read_bytes() == whole + line
+
+
+def test_a_finished_run_may_begin_anew_an_unfinished_one_not(tmp_path):
+    with Journal(tmp_path, {"checkpoint": "x"}) as journal:
+        journal.add([image("a.jpg")])
+    with pytest.raises(JournalError, match="not finished; go on with it by --resume"):
+        Journal(tmp_path, {"checkpoint": "x"})
+    with Journal(tmp_path, {"checkpoint": "x"}, resume=True) as journal:
+        journal.finish()
+    with Journal(tmp_path, {"checkpoint": "x"}, resume=True) as journal:  # files that came since
+        assert list(journal.fresh(["a.jpg", "new.jpg"])) == ["new.jpg"]
+        journal.add([image("new.jpg")])
+        assert [found.image for found in journal] == ["a.jpg", "new.jpg"]
+        journal.finish()
+    with Journal(tmp_path, {"checkpoint": "y"}) as journal:
+        assert list(journal) == []
+
+
+def test_a_journal_of_another_run_or_damaged_is_refused(tmp_path):
+    with Journal(tmp_path, {"checkpoint": "x", "drawn": False}) as journal:
+        journal.add([image("a.jpg"), image("b.jpg")])
+    with pytest.raises(JournalError, match=r"\(checkpoint was 'x', is 'y'\); repeat"):
+        Journal(tmp_path, {"checkpoint": "y", "drawn": False}, resume=True)
+    lines = journal.path.read_bytes().splitlines(keepends=True)
+    for damaged, message in [
+        ([lines[0], lines[1][:9] + b"\n", lines[2]], "line 2 is damaged"),
+        ([lines[0], b'{"image": 5}\n'], "line 2 is damaged"),
+        ([lines[0], lines[1], lines[1]], "line 3 is damaged: a.jpg is there twice"),
+        ([b"a file of somebody else's"], "not the journal of a run"),
+    ]:
+        journal.path.write_bytes(b"".join(damaged))
+        with pytest.raises(JournalError, match=message):
+            Journal(tmp_path, {"checkpoint": "x", "drawn": False}, resume=True)
+        assert journal.path.read_bytes() == b"".join(damaged)
+    journal.path.write_bytes(lines[0][:7])  # killed while it wrote the first line
+    with Journal(tmp_path, {"checkpoint": "x"}, resume=True) as again:
+        assert again.images == 0
+    assert json.loads(journal.path.read_text()) == {"settings": {"checkpoint": "x"}}

@@ -1,0 +1,217 @@
+"""Whatever holds an image becomes HxWx3 uint8 RGB, or an error that says why not."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+from stub_detector import CONFIG, ring_network, stub_detector
+
+from data_files import read_image
+from detector import KeypointDetector
+from detector.faces import FixedBoxes
+from detector.inputs import to_rgb
+from opencv import cv2
+
+RED, WHITE = (255, 0, 0), (255, 255, 255)
+
+
+@pytest.fixture
+def painted():
+    """Four colours, one a quarter: no rotation, mirroring or swap of channels leaves it as it is."""
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[:10, :15], image[:10, 15:], image[10:, :15] = (250, 10, 20), (30, 240, 40), (50, 60, 230)
+    return image
+
+
+# --- arrays ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("array", "pixel"),
+    [
+        (np.full((4, 5), 7, np.uint8), (7, 7, 7)),
+        (np.full((4, 5, 1), 7, np.uint8), (7, 7, 7)),
+        (np.full((4, 5, 3), RED, np.uint8), RED),
+        (np.full((4, 5, 4), (255, 0, 0, 255), np.uint8), RED),
+        (np.full((4, 5, 4), (255, 0, 0, 0), np.uint8), WHITE),  # nothing is seen of it but the paper
+        (np.full((4, 5, 4), (255, 0, 0, 51), np.uint8), (255, 204, 204)),  # a fifth of red over white
+        (np.full((4, 5, 4), (1.0, 0, 0, 0.2)), (255, 204, 204)),
+        (np.full((4, 5), True), WHITE),
+        (np.full((4, 5), 65535, np.uint16), WHITE),
+        (np.full((4, 5), 257 * 100 + 128, np.uint16), (100, 100, 100)),  # 100.498
+        (np.full((4, 5), 257 * 100 + 129, np.uint16), (101, 101, 101)),  # 100.502
+        (np.full((4, 5), 257 * 100, ">u2"), (100, 100, 100)),  # bytes the other way round, as in TIFF
+        (np.full((4, 5), 0.5, np.float32), (128, 128, 128)),  # 127.5, to the even one
+        (np.full((4, 5), 1.0005), WHITE),  # rounding may step over the edge
+        (np.full((4, 5), 1 / 3, np.float16), (85, 85, 85)),
+        (np.full((1, 1), 9, np.uint8), (9, 9, 9)),
+    ],
+)
+def test_arrays_of_every_kind(array, pixel):
+    image = to_rgb(array)
+    assert image.shape == (*array.shape[:2], 3)
+    assert image.dtype == np.uint8
+    assert (image == pixel).all()
+
+
+def test_an_rgb_array_is_not_copied_and_a_view_is_made_whole(painted):
+    assert to_rgb(painted) is painted or np.shares_memory(to_rgb(painted), painted)
+    turned = to_rgb(painted[::-1, ::-1])
+    assert turned.flags.c_contiguous
+    np.testing.assert_array_equal(turned, painted[::-1, ::-1])
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros((3, 20, 30), np.uint8), "channels first.*transpose"),
+        (np.zeros((20, 30, 2), np.uint8), r"shape \(20, 30, 2\)"),
+        (np.zeros((1, 20, 30, 3), np.uint8), r"shape \(1, 20, 30, 3\)"),
+        (np.zeros(20, np.uint8), r"shape \(20,\)"),
+        (np.zeros((), np.uint8), r"shape \(\)"),
+        (np.zeros((20, 0, 3), np.uint8), r"shape \(20, 0, 3\)"),
+        (np.full((20, 30), np.nan), "NaN"),
+        (np.full((20, 30), np.inf), "NaN or infinity"),
+        (np.full((20, 30), 128.0), r"from 128 to 128; floats must lie in \[0, 1\]"),
+        (np.full((20, 30), -0.5), "from -0.5"),
+        (np.zeros((20, 30), np.int32), "int32.*astype"),
+        (np.zeros((20, 30), complex), "complex128"),
+        (np.array([["a", "b"]]), "<U1"),
+        (np.array([[None, {}]]), "object"),
+    ],
+)
+def test_arrays_that_are_no_image(array, message):
+    with pytest.raises(ValueError, match=message):
+        to_rgb(array)
+
+
+@pytest.mark.parametrize("thing", [None, 5, b"photo.jpg", [[0, 1], [2, 3]], {"image": 1}, np.uint8(3)])
+def test_what_is_no_image_at_all(thing):
+    with pytest.raises(TypeError, match=f"a path, a Pillow image or a NumPy array.* {type(thing).__name__}"):
+        to_rgb(thing)
+
+
+# --- files and Pillow images -------------------------------------------------------------
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photos_are_turned_upright(tmp_path, painted, orientation):
+    """A camera stores the scene turned, and a number that says how; out comes the scene."""
+    stored = Image.fromarray(painted)
+    back = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Image.Transpose that undoes each orientation's turn
+    if orientation > 1:
+        stored = stored.transpose(Image.Transpose(back[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stored.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as image:
+        np.testing.assert_array_equal(np.asarray(ImageOps.exif_transpose(image)), painted)
+        np.testing.assert_array_equal(to_rgb(image), painted)
+    np.testing.assert_array_equal(to_rgb(tmp_path / "a.png"), painted)
+    np.testing.assert_array_equal(to_rgb(str(tmp_path / "a.png")), painted)
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "I;16", "F"]
+)
+def test_every_mode_of_pillow(mode):
+    gray = Image.fromarray(np.full((4, 6), 255, np.uint8))
+    if mode == "I;16":
+        image = Image.fromarray(np.full((4, 6), 65535, np.uint16))
+    elif mode == "F":
+        image = Image.fromarray(np.ones((4, 6), np.float32))
+    elif mode == "I":
+        image = Image.fromarray(np.full((4, 6), 65535, np.int32))
+    else:
+        image = gray.convert("RGBA" if mode == "PA" else "RGB").convert(mode)
+    assert image.mode == mode
+    assert (to_rgb(image) == 255).all()
+
+
+def test_colours_and_transparency_of_a_palette(tmp_path):
+    colours = Image.new("P", (4, 4), 1)
+    colours.putpalette([0, 0, 0, 200, 100, 50])
+    colours.save(tmp_path / "plain.gif")
+    assert (to_rgb(tmp_path / "plain.gif") == (200, 100, 50)).all()
+    colours.save(tmp_path / "clear.png", transparency=1)
+    assert (to_rgb(tmp_path / "clear.png") == 255).all()
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_files_of_16_bits_and_of_floats(tmp_path, suffix):
+    values = np.linspace(0, 1, 60, dtype=np.float32).reshape(5, 4, 3)
+    file = str(tmp_path / f"a.{suffix}")
+    cv2.imwrite(file, np.rint(values[..., ::-1] * 65535).astype(np.uint16))
+    np.testing.assert_allclose(to_rgb(file), values * 255, atol=1.0)
+    cv2.imwrite(file, np.rint(values[..., 0] * 65535).astype(np.uint16))
+    np.testing.assert_allclose(to_rgb(file)[..., 1], values[..., 0] * 255, atol=0.51)
+    if suffix == "tif":  # floats in colour, which Pillow does not read
+        cv2.imwrite(file, values[..., ::-1])
+        np.testing.assert_allclose(to_rgb(file), values * 255, atol=0.51)
+
+
+def test_a_photo_is_what_read_image_gives(tmp_path, free_photo):
+    Image.fromarray(free_photo).save(tmp_path / "a.jpg", quality=90)
+    np.testing.assert_array_equal(to_rgb(tmp_path / "a.jpg"), read_image(tmp_path / "a.jpg"))
+
+
+def test_files_that_are_no_image(tmp_path, free_photo):
+    (tmp_path / "empty.jpg").touch()
+    (tmp_path / "text.jpg").write_text("no image, but named like one")
+    Image.fromarray(free_photo).save(tmp_path / "whole.jpg")
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:9000])
+    for name, message in {
+        "empty.jpg": r"empty \(0 bytes\)",
+        "text.jpg": "neither Pillow nor OpenCV",
+        "cut.jpg": "cannot be decoded.*truncated",
+        ".": "folder",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            to_rgb(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"no image at .*nowhere\.jpg"):
+        to_rgb(tmp_path / "nowhere.jpg")
+
+
+def test_a_file_with_too_many_pixels_is_refused(tmp_path, monkeypatch):
+    Image.new("L", (200, 200)).save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 15_000)  # Pillow allows twice as many
+    with pytest.raises(ValueError, match="large.png cannot be decoded.*40000 pixels"):
+        to_rgb(tmp_path / "large.png")
+
+
+# --- through the detector ----------------------------------------------------------------
+
+
+def test_the_detector_takes_what_to_rgb_takes(tmp_path, painted):
+    Image.fromarray(painted).save(tmp_path / "a.png")
+    detector = stub_detector(FixedBoxes([[2, 3, 12, 13]]))
+    expected = detector(painted)[0]
+    for same in (tmp_path / "a.png", str(tmp_path / "a.png"), Image.fromarray(painted), painted / 255):
+        np.testing.assert_array_equal(detector(same)[0].keypoints, expected.keypoints)
+    followed = detector.follow(tmp_path / "a.png", [expected.keypoints])
+    np.testing.assert_array_equal(
+        followed[0].keypoints, detector.follow(painted, [expected.keypoints])[0].keypoints
+    )
+
+
+def test_a_batch_gives_what_single_images_give(free_photo):
+    """The shipped network, so that a batch normalisation in training mode would show."""
+    detector = KeypointDetector.from_pretrained()
+    images = [free_photo, np.zeros((40, 50), np.uint8), free_photo[:, ::-1], free_photo[::2, ::2]]
+    boxes = [None, None, [[150, 40, 300, 210], [200, 60, 330, 200]], []]
+    together = detector.detect_batch(images, boxes)
+    assert [len(faces) for faces in together] == [1, 0, 2, 0]
+    for image, box, faces in zip(images, boxes, together, strict=True):
+        for face, alone in zip(faces, detector(image, box), strict=True):
+            np.testing.assert_allclose(face.keypoints, alone.keypoints, rtol=0, atol=0.05)
+            np.testing.assert_array_equal(face.box_xyxy, alone.box_xyxy)
+    assert detector.detect_batch([]) == []
+    with pytest.raises(ValueError, match="2 images need as many lists of boxes, got 1"):
+        detector.detect_batch(images[:2], [[]])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 700), (3, 20_000), (19, 19)])
+def test_odd_sizes_have_no_face_or_take_a_box(shape):
+    image = np.zeros(shape, np.uint8)
+    assert KeypointDetector(ring_network, CONFIG)(image) == []  # with the Haar cascade
+    face = stub_detector()(image, boxes_xyxy=[[0, 0, shape[1], shape[0]]])[0]
+    assert np.isfinite(face.keypoints).all()
