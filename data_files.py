@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from geometry import check_keypoints
 from landmarks import NUM_KEYPOINTS
@@ -50,6 +49,8 @@ def read_pts(path, origin: int = 1) -> np.ndarray:
 
 def read_keypoints_csv(csv_file) -> tuple[list[str], np.ndarray]:
     """File names and keypoints (N, 68, 2) of a CSV: name, x0, y0, x1, y1, ... x67, y67."""
+    import pandas as pd  # start-up time that only tables need
+
     csv_file = Path(csv_file)
     if not csv_file.is_file():
         raise FileNotFoundError(f"no keypoints file at {csv_file}")
@@ -81,13 +82,17 @@ def free_photos() -> dict[str, np.ndarray]:
     return {"astronaut": skimage.data.astronaut(), "hopper": hopper}
 
 
+def photos_folder() -> Path:
+    """Where the reader's own photos are: KEYPOINTS_PHOTOS, else photos/ in the repository; may not exist."""
+    return Path(__file__).parent / (os.environ.get("KEYPOINTS_PHOTOS") or "photos")
+
+
 def find_photos() -> dict[str, np.ndarray]:
-    """The reader's own photos: every image in the folder KEYPOINTS_PHOTOS, or photos/ in the repository.
+    """The reader's own photos: every image in `photos_folder`, by name without its ending.
 
     Empty where there is no such folder; a file that is no image is an error.
     """
-    root = Path(__file__).parent
-    folder = root / (os.environ.get("KEYPOINTS_PHOTOS") or "photos")
+    folder = photos_folder()
     if not folder.is_dir():
         return {}
     paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
