@@ -56,7 +56,7 @@ def export(model: torch.nn.Module, path) -> None:
     )
     optimizer.fold_constants(program.model)
     optimizer.remove_unused_nodes(program.model)
-    proto = store_as_half(program.model_proto)
+    proto = without_traces(store_as_half(program.model_proto))
     _write_beside(path, lambda beside: beside.write_bytes(proto.SerializeToString()))
 
 
@@ -80,6 +80,16 @@ def store_as_half(proto):
     nodes = [*casts, *proto.graph.node]
     del proto.graph.node[:]
     proto.graph.node.extend(nodes)
+    return proto
+
+
+def without_traces(proto):
+    """The same ONNX model without the exporter's notes on each node: source lines, paths of this machine."""
+    graph = proto.graph
+    values = [*graph.value_info, *graph.input, *graph.output, *graph.initializer]
+    for part in [proto, graph, *graph.node, *values]:
+        del part.metadata_props[:]
+        part.doc_string = ""
     return proto
 
 

@@ -23,7 +23,7 @@ holds the label nine times out of ten. How far both keep their word on people no
 [benchmarks/trust.md](../../benchmarks/trust.md)"""
 
 SHIFT = """
-The labels of this data set lie {:.1f} % of the inter-ocular distance to the right of what they mark
+The labels of this data set lie {:.2f} % of the inter-ocular distance to the right of what they mark
 ([benchmarks/label_offset.md](../../benchmarks/label_offset.md)). The network learned without that shift;
 the figures below compare with labels, and have it added. Training labels were averaged with a second opinion
 (`benchmarks/refine_labels.py`: a public face mesh, MediaPipe's, mapped to these points).
@@ -40,7 +40,7 @@ CARD = """# {name}
 python train.py --recipe {recipe} --split {trained_on}
 ```
 
-Seed {seed}, {epochs} epochs, here with `--mixed-precision bf16`; weights stored as float16.
+Seed {seed}, {epochs} epochs, here with `--mixed-precision bf16`; weights stored as float16.{then}
 
 ```python
 from detector import KeypointDetector
@@ -51,6 +51,7 @@ detector = KeypointDetector.from_pretrained("{name}")
 
 **Input** one face, {size} x {size} gray, cut as `config.json` says; {looks} looks{mirror}.
 **Output** 68 keypoints in pixels of the image{trust}.
+**Files** {files}.
 {shift}
 ## Measured
 
@@ -97,7 +98,7 @@ def measured_row(label: str, figures: dict) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def card(name: str, config: ModelConfig, stems: list[Path]) -> str:
+def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
     """The text of a checkpoint's README.md."""
     measured = [figures_of(stem) for stem in stems]
     regions = [
@@ -105,7 +106,7 @@ def card(name: str, config: ModelConfig, stems: list[Path]) -> str:
         for label, figures in measured
     ]
     return CARD.format(
-        name=name,
+        name=folder.name,
         summary=model_class(config.model).__doc__.partition("\n")[0],
         recipe=config.recipe,
         trained_on=config.trained_on,
@@ -116,12 +117,27 @@ def card(name: str, config: ModelConfig, stems: list[Path]) -> str:
         looks=config.looks,
         mirror=", the last one averaged with the mirrored crop" if config.mirror else "",
         trust=TRUST if config.model_args.get("trust") else "",
+        files=files_of(folder),
+        then=" Then `fit_trust.py` and\n`export_onnx.py`." if config.model_args.get("trust") else "",
         shift=SHIFT.format(100 * config.label_offset[0]) if any(config.label_offset) else "",
         crops=KNOWS_NO_FACE if config.model_args.get("trust") else "The network answers for every crop, "
         "also for one without a face: it gives no confidence.",
         rows="\n".join(measured_row(*item) for item in measured),
         regions="\n".join(regions),
     )
+
+
+def files_of(folder: Path) -> str:
+    """The files with weights and their sizes."""
+    said = {
+        "model.safetensors": "PyTorch, float16",
+        "model.onnx": "ONNX",
+        "model-int8.onnx": "ONNX, convolutions in 8 bits",
+    }
+    sizes = {name: (folder / name).stat().st_size / 1e6 for name in said if (folder / name).is_file()}
+    text = ", ".join(f"`{name}` ({sizes[name]:.1f} MB; {said[name]})" for name in sizes)
+    more = "; how they compare: [benchmarks/runtimes.md](../../benchmarks/runtimes.md)"
+    return text + (more if len(sizes) > 1 else "")
 
 
 def record_stems(folder: Path) -> list[Path]:
@@ -133,7 +149,7 @@ def main() -> None:
     """Write every card."""
     for path in sorted(SAVED_MODELS.glob(f"*/{CONFIG_FILE}")):
         folder = path.parent
-        text = card(folder.name, load_config(folder), record_stems(folder))
+        text = card(folder, load_config(folder), record_stems(folder))
         (folder / "README.md").write_text(text)
 
 

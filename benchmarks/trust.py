@@ -68,8 +68,7 @@ def draw(rows, confidence, nme, others, path: Path) -> None:
     axes[1].set(xlabel="confidence", ylabel="share", yscale="log")
     axes[1].legend()
     axes[2].scatter(confidence, 100 * nme, s=6, alpha=0.5)
-    axes[2].set(xlabel="confidence of a face", ylabel="NME (%)", yscale="log")
-    figure.tight_layout()
+    axes[2].set(xlabel="confidence of a face", ylabel="NME (%)")
     figure.savefig(path, dpi=100)
 
 

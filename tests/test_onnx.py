@@ -62,6 +62,12 @@ def test_half_weights_make_half_the_file_and_the_same_answers(exported, tmp_path
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4)
 
 
+def test_files_say_nothing_of_the_machine_they_were_made_on(exported):
+    root = str(export_onnx.Path(export_onnx.__file__).parent).encode()
+    for runtime in ("onnx", "onnx-int8"):
+        assert root not in (exported / RUNTIMES[runtime]).read_bytes()
+
+
 def test_the_detector_runs_on_either(exported, free_photo):
     boxes = [[170, 50, 280, 160], [10, 10, 200, 200]]
     torch_faces = KeypointDetector.from_pretrained(exported)(free_photo, boxes_xyxy=boxes)

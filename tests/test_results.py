@@ -32,7 +32,7 @@ def test_the_table_starts_with_the_baselines_and_marks_the_leak():
 def test_model_cards_have_the_figures_of_the_records(folder):
     stems = model_cards.record_stems(folder)
     assert stems
-    text = model_cards.card(folder.name, load_config(folder), stems)
+    text = model_cards.card(folder, load_config(folder), stems)
     assert (folder / "README.md").read_text() == text
 
 
