@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import torch
 from torch.utils.data import Dataset
 
@@ -133,13 +132,15 @@ def identity_of(name: str) -> str:
 SPLITS = ("official", "identity", "validation")
 
 
-def assign_splits(identities) -> pd.DataFrame:
+def assign_splits(identities):
     """Who trains and who tests, for any set of identities, by the hash order of DESIGN.
 
-    Returns one row per identity: identity, position (1-based, by SHA-256 of the
+    Returns a DataFrame, one row per identity: identity, position (1-based, by SHA-256 of the
     name), validation and identity_split ('train', 'test' or ''). The first 69 of
     347 test, the next 56 validate; other numbers are divided in the same proportion.
     """
+    import pandas as pd  # start-up time that only tables need
+
     names = sorted(set(identities), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     last_test, last_validation = round(len(names) * 69 / 347), round(len(names) * 125 / 347)
     rows = []
@@ -150,8 +151,10 @@ def assign_splits(identities) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["identity", "position", "validation", "identity_split"])
 
 
-def split_table(identities) -> pd.DataFrame:
+def split_table(identities):
     """The committed splits where all identities are in them, else `assign_splits`."""
+    import pandas as pd
+
     committed = pd.read_csv(SPLITS_FILE, keep_default_na=False)
     known = set(committed["identity"])
     return committed if set(identities) <= known else assign_splits(identities)

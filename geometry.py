@@ -15,7 +15,7 @@ coordinates: `crop = matrix @ [x, y, 1]`.
 
 import numpy as np
 
-from landmarks import MIRROR_ORDER, NUM_KEYPOINTS, OUTER_EYE_CORNERS
+from landmarks import GROUPS, MIRROR_ORDER, NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from opencv import cv2
 
 
@@ -126,6 +126,36 @@ def crop_matrix(
 def square_crop_matrix(box_xyxy, margin: float, size: int) -> np.ndarray:
     """Matrix to the square crop around a box: side = margin x the box's larger side."""
     return crop_matrix(box_centre(box_xyxy), margin * box_side(box_xyxy), size)
+
+
+def face_roll(keypoints) -> float:
+    """How far a face (68, 2) is tilted in the image, in degrees; positive is counter-clockwise on the screen.
+
+    The line of the eyes and the way from the eyes down to the mouth are at right angles
+    on an upright face. Their sum is as long as both, so the one that a turned head
+    foreshortens counts less.
+    """
+    points = np.asarray(keypoints, dtype=np.float64)
+    parts = ("right_eye", "left_eye", "outer_lips")
+    right, left, mouth = (points[list(GROUPS[part])].mean(axis=0) for part in parts)
+    down = mouth - (right + left) / 2
+    along = left - right + np.array([down[1], -down[0]])
+    return float(-np.rad2deg(np.arctan2(along[1], along[0])))
+
+
+def face_crop_matrix(keypoints, margin: float, size: int, *, upright: bool) -> np.ndarray:
+    """Matrix to the square crop around keypoints (68, 2): side = margin x their box's larger side.
+
+    upright: turn the crop so that the face stands upright in it.
+    """
+    if not upright:
+        return square_crop_matrix(box_from_keypoints(keypoints), margin, size)
+    points = np.asarray(keypoints, dtype=np.float64)
+    turn = -face_roll(points)
+    matrix = crop_matrix((0.0, 0.0), 1.0, 1, rotation_deg=turn)
+    box = box_from_keypoints(transform_points(points, matrix))
+    centre = transform_points(box_centre(box), invert(matrix))
+    return crop_matrix(centre, margin * box_side(box), size, rotation_deg=turn)
 
 
 def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:

@@ -9,6 +9,7 @@ this runs on: Ray repeats what was lost, and every image counts once.
 """
 
 import json
+import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -19,6 +20,7 @@ from pathlib import Path
 from detector.batch import detect_paths
 from detector.pipeline import KeypointDetector
 from detector.results import ImageFaces, from_plain, to_plain
+from training.checkpoint import CONFIG_FILE
 
 ROOT = Path(__file__).parent.parent
 SHARD = 64  # images a task: minutes lost at most when a node dies
@@ -37,6 +39,7 @@ def connect() -> None:
     except ImportError as error:
         raise ImportError(f"--engine ray needs Ray ({error}): pip install -r requirements-ray.txt") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it tells of each step on standard error
     if not ray.is_initialized():
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         try:
@@ -52,9 +55,12 @@ def detect_with_ray(
 
     load: arguments of `KeypointDetector.from_pretrained`; options: of `detect_paths`.
     tasks: at most so many at a time, of one CPU each; None for as many as there are CPUs.
-    Raises RuntimeError if Ray gives up, or gives less than it was asked for.
+    Raises RuntimeError for what would have stopped the run on one machine too, if Ray gives up, or
+    if it gives less than it was asked for.
     """
     connect()
+    if (Path(load["name"]) / CONFIG_FILE).is_file():
+        load = load | {"name": os.path.abspath(load["name"])}  # workers run in a folder of their own
     names = iter(paths)
     shards = iter(lambda: list(islice(names, shard)), [])
     while wave := list(islice(shards, WAVE)):
@@ -67,9 +73,11 @@ def _map(shards: list[list[str]], load: dict, options: dict, tasks: int | None) 
     waiting = {name for shard in shards for name in shard}
     rows = ray.data.from_items([{"shard": json.dumps(s)} for s in shards], override_num_blocks=len(shards))
     settings = {"load": load, "options": options, "folder": os.getcwd()}
-    # Without end, because a task that fails by itself does so in every engine, and with an error.
-    rows = rows.map(detect_shard, fn_kwargs=settings, num_cpus=1, concurrency=tasks, max_retries=-1)
-    for row in rows.iter_rows():
+    # Ray Data repeats what died with a node, without end.
+    rows = rows.map(detect_shard, fn_kwargs=settings, num_cpus=1, concurrency=tasks)
+    for row in _until_it_gives_up(rows.iter_rows()):
+        if row["problem"]:
+            raise RuntimeError(row["problem"])
         found = [from_plain(values) for values in json.loads(row["found"])]
         found = [image for image in found if image.image in waiting]
         waiting.difference_update(image.image for image in found)
@@ -78,15 +86,33 @@ def _map(shards: list[list[str]], load: dict, options: dict, tasks: int | None) 
         raise RuntimeError(f"Ray lost {len(waiting)} images, {min(waiting)} among them; go on with --resume")
 
 
+def _until_it_gives_up(rows: Iterable[dict]) -> Iterator[dict]:
+    from ray.exceptions import RayError
+
+    try:
+        yield from rows
+    except RayError as error:
+        raise RuntimeError(f"Ray gave up, go on with --resume: {error}") from error
+
+
 def detect_shard(row: dict, load: dict, options: dict, folder: str) -> dict:
-    """What a task does: the paths in row['shard'] become results in ['found'], both as JSON."""
+    """What a task does: the paths in row['shard'] become results in ['found'], both as JSON.
+
+    What stops it becomes ['problem']: of an exception Ray would make a page of its own stack.
+    """
     names = json.loads(row["shard"])
-    found = chain.from_iterable(
-        detect_paths(_detector(**load), [os.path.join(folder, name) for name in names], **options)
-    )
-    # named as they were asked for: workers run in a folder of their own
-    named = [replace(image, image=name) for image, name in zip(found, names, strict=True)]
-    return {"found": json.dumps([to_plain(image) for image in named])}
+    paths = [os.path.join(folder, name) for name in names]
+    try:
+        found = chain.from_iterable(detect_paths(_detector(**load), paths, **options))
+        named = [_named(image, name) for image, name in zip(found, names, strict=True)]
+    except (ValueError, OSError, RuntimeError, ImportError) as error:
+        return {"found": "[]", "problem": str(error) or type(error).__name__}
+    return {"found": json.dumps([to_plain(image) for image in named]), "problem": ""}
+
+
+def _named(image: ImageFaces, name: str) -> ImageFaces:
+    """Named as it was asked for, also where an error speaks of it."""
+    return replace(image, image=name, error=image.error.replace(image.image, name))
 
 
 @lru_cache(maxsize=1)

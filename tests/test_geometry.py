@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import geometry as g
-from landmarks import MIRROR_ORDER
+from landmarks import GROUPS, MIRROR_ORDER
 
 
 def painted(shape_hw, x, y, radius=2):
@@ -156,3 +156,38 @@ def test_bad_view_keypoints_and_crops_are_named():
         g.check_keypoints(np.full((68, 2), np.nan))
     with pytest.raises(ValueError, match="positive side"):
         g.crop_matrix((0, 0), 0, 96)
+
+
+def upright_face() -> np.ndarray:
+    """68 points of a drawn face that stands upright: both eyes on one line, the mouth below their middle."""
+    points = np.random.default_rng(0).uniform(60, 140, (68, 2))
+    for group, (x, y) in {"right_eye": (80, 80), "left_eye": (120, 80), "outer_lips": (100, 125)}.items():
+        rows = list(GROUPS[group])
+        points[rows] += np.array([x, y]) - points[rows].mean(axis=0)
+    return points
+
+
+@pytest.mark.parametrize("degrees", [0, 20, -35, 90, 179, -120])
+def test_roll_is_the_angle_that_a_face_was_turned_by(degrees):
+    turned = g.transform_points(upright_face(), g.crop_matrix((100, 100), 50, 50, rotation_deg=degrees))
+    assert g.face_roll(turned) == pytest.approx(degrees, abs=1e-3)
+    # a head that is turned away has its eyes near to each other, which changes nothing here
+    narrow = upright_face() * [0.2, 1]
+    turned = g.transform_points(narrow, g.crop_matrix((20, 100), 50, 50, rotation_deg=degrees))
+    assert g.face_roll(turned) == pytest.approx(degrees, abs=1e-3)
+
+
+def test_roll_of_points_that_are_all_one():
+    assert g.face_roll(np.full((68, 2), 7.0)) == 0.0
+
+
+@pytest.mark.parametrize("degrees", [0, 25, -70, 150])
+def test_an_upright_crop_shows_every_turned_face_alike(degrees):
+    face = upright_face()
+    expected = g.transform_points(face, g.square_crop_matrix(g.box_from_keypoints(face), 1.35, 96))
+    turned = g.transform_points(face, g.crop_matrix((90, 110), 100, 300, rotation_deg=degrees))
+    matrix = g.face_crop_matrix(turned, 1.35, 96, upright=True)
+    # a box is one pixel larger than its points, whatever their scale: up to 0.5 pixels here
+    np.testing.assert_allclose(g.transform_points(turned, matrix), expected, atol=0.6)
+    plain = g.face_crop_matrix(turned, 1.35, 96, upright=False)
+    np.testing.assert_array_equal(plain, g.square_crop_matrix(g.box_from_keypoints(turned), 1.35, 96))

@@ -40,6 +40,7 @@ class ModelConfig:
     box_margin: side of a first crop over the larger side of a face detector's box.
     looks: how often the network looks; each look crops around the answer before it.
     mirror: whether the last look is also given the mirrored crop and both answers are averaged.
+    upright: whether each look after the first is turned so that the face stands upright in it.
     label_offset: what was taken out of the training labels (data_labels.py); to be added, times the
         inter-ocular distance, where answers are compared with such labels, and nowhere else.
     capped: whether training stopped at a time limit, after `epochs` of more epochs.
@@ -57,6 +58,7 @@ class ModelConfig:
     box_margin: float = 1.0
     looks: int = 1
     mirror: bool = False
+    upright: bool = False
     label_offset: tuple[float, float] = (0.0, 0.0)
     trained_on: str = "own"
     recipe: str = ""

@@ -46,6 +46,7 @@ class Recipe:
     box_margin: float = 1.0
     looks: int = 1
     mirror: bool = False
+    upright: bool = False  # further looks are turned so that the face stands upright
 
     def build_model(self) -> KeypointNetwork:
         """The network with random weights (seed PyTorch first)."""
@@ -76,6 +77,7 @@ class Recipe:
             box_margin=self.box_margin,
             looks=self.looks,
             mirror=self.mirror,
+            upright=self.upright,
             label_offset=(0.0, 0.0) if self.labels == "given" else LABEL_OFFSET,
             recipe=self.name,
             epochs=self.epochs,
@@ -184,6 +186,7 @@ _GOOD = Recipe(
     epochs=30,
     looks=2,
     mirror=True,
+    upright=True,
 )
 
 #: All recipes by name.
@@ -197,7 +200,7 @@ RECIPES = {
         _GOOD,
         # what ships: the same for twice as long, and a small one
         replace(_GOOD, name="best", epochs=60),
-        replace(_GOOD, name="small", model_args={"width": 16}, epochs=60),
+        replace(_GOOD, name="small", model_args={"width": 16}, epochs=60, mirror=False),
         # the public write-ups, each as it states
         *(Recipe(entry.name, **entry.settings()) for entry in WRITEUPS.values()),
     ]
