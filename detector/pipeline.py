@@ -92,7 +92,6 @@ def look(network: Callable, config: ModelConfig, batch: np.ndarray, *, mirror: b
 
     mirror: average with what it says of the mirrored crops.
     """
-
     # both at once: on a CPU one batch of two takes little longer than a batch of one
     crops = np.concatenate([batch, batch[..., ::-1]]) if mirror else batch
     keypoints, confidence, radius = network(crops)

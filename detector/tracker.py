@@ -33,6 +33,9 @@ SAME_HEAD = 0.7  # heads side by side have their middles farther apart than this
 REACH, REACH_AGAIN = 0.5, 1.0  # how far from where it was expected a face may be; one that was missing
 # Near another face the network is drawn to it, and answers with a mixture of both on the way.
 CROWDED, CROWDED_REACH = 1.0, 0.2
+# A head with its hair is wider than its keypoints: from here on it may cover some of another's, which then
+# seem to stand still. The velocity from before is the better one.
+COVERING = 1.3
 # Where there is no face, a network draws a smaller one into its crop (0.4 to 0.9 of the size before, on
 # photos and noise). With a confidence that is known, size only has to rule out nonsense.
 SIZE_CHANGE, SIZE_CHANGE_IF_CONFIDENT, SIZE_CHANGE_AGAIN = 1.33, 2.0, 1.5
@@ -193,15 +196,15 @@ class FaceTracker:
     def _assign(self, faces: list[Face]) -> None:
         """Give each face to the track that expected it."""
         expected = self._expected(self._tracks)
-        crowded = [near_any(p, [q for q in expected if q is not p], CROWDED) for p in expected]
-        reaches = [CROWDED_REACH if near else REACH for near in crowded]
+        nearest = [_nearest(points, expected) for points in expected]
+        reaches = [CROWDED_REACH if apart < CROWDED else REACH for apart in nearest]
         known = list(zip(self._tracks, expected, reaches, strict=True))
         costs = [[track.surprise(face, points, reach) for track, points, reach in known] for face in faces]
         rows = _distinct(faces, [min(row) for row in costs])
         if not rows:
             return
         for row, column in match(np.array([costs[row] for row in rows])):
-            self._tracks[column].follow(faces[rows[row]], self._time_s, steady=crowded[column])
+            self._tracks[column].follow(faces[rows[row]], self._time_s, steady=nearest[column] < COVERING)
 
     def _search(self, image: np.ndarray, taken: list[np.ndarray]) -> None:
         """Look for faces elsewhere than at `taken` keypoints: missing ones, gone ones, new ones."""
@@ -243,6 +246,12 @@ class FaceTracker:
         if not np.isfinite(face.keypoints).all() or face.confidence < self.least_confidence:
             return False  # an unknown confidence, NaN, is not less
         return share_inside(face.keypoints, image) >= LEAST_INSIDE
+
+
+def _nearest(keypoints: np.ndarray, faces: list[np.ndarray]) -> float:
+    """How far the nearest other one of `faces` (each (68, 2)) is."""
+    others = (other for other in faces if other is not keypoints)
+    return min((face_distance(keypoints, other) for other in others), default=math.inf)
 
 
 def _distinct(faces: list[Face], costs: list[float]) -> list[int]:

@@ -51,6 +51,7 @@ class Scene:
         is nearer to the camera comes first and hides the others.
     confidence: of everything found, a number or a function of the frame's number; NaN is unknown.
     reach: how far off a face may be for the network to find it, in face sizes.
+    covered: from what distance on someone in front covers a part of a face, in face sizes.
     """
 
     def __init__(
@@ -60,8 +61,10 @@ class Scene:
         *,
         reach: float = 0.45,
         noise: float = 0.0,
+        covered: float = COVERED,
     ):
         self.people, self.confidence, self.reach, self.noise = people, confidence, reach, noise
+        self.covered = covered
         self.rng = np.random.default_rng(0)
         self.searched, self.followed, self.boxes_looked_at = [], [], 0
 
@@ -78,7 +81,7 @@ class Scene:
             front = min(seen, key=lambda other: face_distance(points, other), default=None)
             apart = math.inf if front is None else face_distance(points, front)
             if apart > HIDDEN:
-                drawn = max(0.0, (COVERED - apart) / COVERED)
+                drawn = max(0.0, (self.covered - apart) / self.covered)
                 seen.append(points if front is None else points + drawn * (front - points))
         return seen
 

@@ -107,7 +107,7 @@ def timed_label(name: str) -> str:
     if name in TIMED:
         return TIMED[name]
     checkpoint, runtime = name.split(":")
-    return f"{checkpoint}, {RUNTIMES[runtime]} (box given; crops, all looks, mirrored crop)"
+    return f"{checkpoint}, {RUNTIMES[runtime]} (box given; all crops and looks)"
 
 
 def versions() -> str:
