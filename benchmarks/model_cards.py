@@ -32,6 +32,12 @@ the figures below compare with labels, and have it added. Training labels were a
 KNOWS_NO_FACE = """Eyes that
 are nearly shut come out too open: almost nobody in the training images blinks."""
 
+TILT = """Training turned faces by 10 to 15 degrees (one sigma), so turn a tilted photo upright first."""
+
+UPRIGHT = """The Haar cascades look for upright faces: turn a tilted photo upright first, or give boxes; then
+a tilt of up to 60 degrees costs next to nothing ([benchmarks/robustness.md](../../benchmarks/robustness.md)).
+What costs much: blur of more than 4 % of the face's size, and covering more than a third of it."""
+
 CARD = """# {name}
 
 {summary}
@@ -71,7 +77,7 @@ Per-face predictions: `records/`.
 
 Filters, alignment, measuring and learning. Not for identifying people, nor for judging them by their
 faces. Turned heads are harder, as the table shows; in profile the far half of a face is a guess.
-Training turned faces by 10 to 15 degrees (one sigma), so turn a tilted photo upright first. {crops}
+{tilt} {crops}
 
 ## Data and licence
 
@@ -120,6 +126,7 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
         files=files_of(folder),
         then=" Then `fit_trust.py` and\n`export_onnx.py`." if config.model_args.get("trust") else "",
         shift=SHIFT.format(100 * config.label_offset[0]) if any(config.label_offset) else "",
+        tilt=UPRIGHT if config.upright else TILT,
         crops=KNOWS_NO_FACE if config.model_args.get("trust") else "The network answers for every crop, "
         "also for one without a face: it gives no confidence.",
         rows="\n".join(measured_row(*item) for item in measured),
