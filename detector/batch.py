@@ -10,6 +10,7 @@ known, so memory does not grow with the number of files.
 import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import parent_process
 from pathlib import Path
@@ -121,7 +122,19 @@ def _search(paths: Iterable[str], face_detector: Callable, workers: int) -> Iter
         collate_fn=_as_it_is,
         worker_init_fn=_prepare_worker,
     )
-    return iter(loader)
+    with _without_opencv_threads():
+        return iter(loader)
+
+
+@contextmanager
+def _without_opencv_threads() -> Iterator[None]:
+    """A forked process that inherits OpenCV's threads by name only waits for them for ever."""
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _as_it_is(item: SearchedImage) -> SearchedImage:

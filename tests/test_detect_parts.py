@@ -1,6 +1,8 @@
 """What the command is made of: the list of images, batches, overlays, the journal."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +110,23 @@ def test_results_come_in_order_whatever_the_batch(folder, stub, workers):
         (face,) = image.faces
         np.testing.assert_allclose(face.keypoints, stub(image.image)[0].keypoints, atol=1e-3)
         assert image.size_wh == to_rgb(image.image).shape[1::-1]
+
+
+def test_workers_start_although_opencv_has_threads(folder):
+    first = next(path for path in sorted(folder.rglob("*.jpg")))
+    script = f"""
+import numpy as np
+from detector.batch import _search
+from detector.faces import FixedBoxes
+from opencv import cv2
+cv2.setNumThreads(4)
+cv2.GaussianBlur(np.zeros((3000, 3000, 3), np.uint8), (0, 0), 3)
+assert [item.error for item in _search([{str(first)!r}], FixedBoxes([]), workers=1)] == [""]
+assert cv2.getNumThreads() == 4
+"""
+    # in a process of its own, because a worker that waits for threads it has not got never ends
+    root = Path(__file__).parent.parent
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=120, cwd=root)
 
 
 def test_large_images_do_not_pile_up(folder, stub, monkeypatch):
