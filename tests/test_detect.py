@@ -185,6 +185,8 @@ def test_help_and_mistakes_do_not_wait_for_pytorch():
 
 # --- stopped and continued ---------------------------------------------------------------
 
+MANY = 100  # images; enough that a run is not over before a busy machine gets round to stopping it
+
 
 def start(arguments, cwd) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -209,8 +211,8 @@ def wait_for_lines(process: subprocess.Popen, journal: Path, count: int) -> None
 def test_a_run_that_is_killed_and_interrupted_ends_like_one_that_was_not(tmp_path, free_photo, capsys):
     photos = tmp_path / "photos"
     photos.mkdir()
-    for number in range(30):
-        part = free_photo[: 260 + number, 80 + number : 380]
+    for number in range(MANY):
+        part = free_photo[: 260 + number % 30, 80 + number % 30 : 380]
         cv2.imwrite(str(photos / f"{number:02}.png"), cv2.cvtColor(part, cv2.COLOR_RGB2BGR))
     (photos / "03.jpg").write_text("not an image")
     line = ["photos", "--batch", "1", "--workers", "1", "--output", "out"]
@@ -221,9 +223,9 @@ def test_a_run_that_is_killed_and_interrupted_ends_like_one_that_was_not(tmp_pat
     killed.kill()
     killed.communicate()
     done = lines_of(journal)
-    assert 5 <= done < 31, "it was over before it was killed"
+    assert 5 <= done < MANY + 1, "it was over before it was killed"
     with journal.open("ab") as file:
-        file.write(b'{"image": "photos/29.png", "size_wh": [1')  # as if it was killed in the middle of a line
+        file.write(b'{"image": "photos/99.png", "size_wh": [1')  # as if it was killed in the middle of a line
 
     interrupted = start([*line, "--resume"], tmp_path)
     wait_for_lines(interrupted, journal, done + 5)
@@ -232,19 +234,19 @@ def test_a_run_that_is_killed_and_interrupted_ends_like_one_that_was_not(tmp_pat
     assert interrupted.returncode == 130, err
     assert b"--resume" in err
     assert b"Traceback" not in err
-    assert lines_of(journal) < 31, "it was over before it was interrupted"
+    assert lines_of(journal) < MANY + 1, "it was over before it was interrupted"
 
     whole = tmp_path / "whole"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         assert command.main([*line, "--resume"]) == 2
-        assert "30 images, 30 faces, 1 skipped" in capsys.readouterr().out
+        assert f"{MANY} images, {MANY} faces, 1 skipped" in capsys.readouterr().out
         assert command.main(["photos", "--batch", "1", "--output", str(whole)]) == 2
     found, expected = read_results(tmp_path / "out" / "faces.json"), read_results(whole / "faces.json")
     assert [(image.image, image.error) for image in found] == [
         (image.image, image.error) for image in expected
     ]
-    assert len(found) == 31
+    assert len(found) == MANY + 1
     for image, same in zip(found, expected, strict=True):
         for face, other in zip(image.faces, same.faces, strict=True):
             np.testing.assert_allclose(face.keypoints, other.keypoints, rtol=0, atol=0.05)

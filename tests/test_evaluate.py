@@ -11,8 +11,8 @@ import pytest
 
 import evaluate as command
 from data_load import load_split
-from detector import find_keypoints
 from detector.evaluation import (
+    CheckpointPredictor,
     ConstantPredictor,
     LeakError,
     NearestPredictor,
@@ -175,7 +175,7 @@ def test_shipped_checkpoints_reproduce_their_records(name, real_data):
     picked = range(0, len(dataset), 8)
     images = [dataset.image(i) for i in picked]
     starts = [whole_image_matrix(i.shape[:2], config.input_size, config.whole_view) for i in images]
-    again = find_keypoints(model, config, images, starts)
+    again = CheckpointPredictor(model, config).predict(images, starts)
     before, true = stored["predicted"][list(picked)], dataset.keypoints[list(picked)]
     # another CPU or thread count rounds sums differently, and each look adds to it
     moved = np.linalg.norm(again - before, axis=-1)
