@@ -178,7 +178,8 @@ def test_the_command_writes_what_the_local_engine_writes(tmp_path):
     write_many(tmp_path / "in", faces=4, textures=6)
     runs = {}
     for engine in ("local", "ray"):
-        run = runs[engine] = detect_in(tmp_path, "--engine", engine, "--workers=1", "--output", engine, "--draw")
+        options = ["--engine", engine, "--workers=1", "--output", engine, "--draw"]
+        run = runs[engine] = detect_in(tmp_path, *options)
         assert run.returncode == 2, run.stderr  # two files are no images
         assert run.stdout.startswith(f"{engine}{os.sep}faces.json: 10 images, "), run.stdout
         assert sorted(run.stderr.splitlines()) == sorted(runs["local"].stderr.splitlines())
