@@ -192,7 +192,13 @@ def start(arguments, cwd) -> subprocess.Popen:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command_line = [sys.executable, str(ROOT / "detect.py"), *map(str, arguments)]
     return subprocess.Popen(
-        command_line, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command_line,
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # what a shell starts in the background ignores SIGINT, and so would this
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
