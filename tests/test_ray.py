@@ -53,8 +53,7 @@ def write_many(folder: Path, faces: int, textures: int) -> list[str]:
         cv2.imwrite(str(folder / f"texture{number:02}.png"), image)
     (folder / "text.jpg").write_text("not an image")
     (folder / "empty.png").write_bytes(b"")
-    names = [*sorted(os.listdir(folder)), "nowhere.png"]
-    return [names[place] for place in rng.permutation(len(names))]
+    return rng.permutation([*sorted(os.listdir(folder)), "nowhere.png"]).tolist()
 
 
 def same_results(found, expected) -> None:
