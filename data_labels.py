@@ -3,7 +3,7 @@
     keypoints = training_labels(dataset, "refined", share=0.5)
 
 **They lie too far right.** Train a network on images and mirrored images alike, so that
-it cannot know left from right, and its answers lie 2.7 % of the inter-ocular distance
+it cannot know left from right, and its answers lie 2.75 % of the inter-ocular distance
 (about one pixel) to the left of the labels, on all points and all poses alike
 (benchmarks/label_offset.md). That is no property of faces, so it is taken out of
 the labels before training, and added to predictions only where they are

@@ -50,7 +50,7 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     add("--least-confidence", type=_share, metavar="P", help="drop faces with less, 0 to 1 (default 0.5)")
     add("--workers", type=_count, metavar="N", help="processes that read images, or tasks of Ray")
     add("--batch", type=_positive, default=32, metavar="N", help="images a step of the network (default 32)")
-    add("--engine", choices=("local", "ray"), default="local", help="ray: on a cluster; see README")
+    add("--engine", choices=("local", "ray"), default="local", help="ray needs requirements-ray.txt")
     return parser.parse_args(arguments)
 
 

@@ -24,6 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 import plots
 from augment import NO_AUGMENTATION, Augmentation
+from benchmarks.comparison.report import replace_file
 from data_fetch import data_checksum, find_data
 from detector.evaluation import CheckpointPredictor, evaluate
 from training.checkpoint import write_json
@@ -279,9 +280,7 @@ def draw(found: list[Result]) -> None:
     for result in found:
         axis.plot([100 * value for value in result.nme], [result.label] * len(result.nme), "k.", markersize=4)
     axis.set_title("NME on people not seen in training; dots: seeds", fontsize=10)
-    beside = PLOT.with_name(f".{PLOT.name}.{os.getpid()}")
-    beside.write_bytes(plots.figure_png(figure, dpi=100))
-    os.replace(beside, PLOT)
+    replace_file(PLOT, plots.figure_png(figure, dpi=100))
 
 
 def write_page() -> None:
@@ -291,9 +290,7 @@ def write_page() -> None:
     if found:
         draw(found)
     text = PAGE_TEXT.format(epochs=BASE.epochs, table=table(found), plot=drawn)
-    beside = PAGE.with_name(f".{PAGE.name}.{os.getpid()}")
-    beside.write_text(text)
-    os.replace(beside, PAGE)
+    replace_file(PAGE, text.encode())
 
 
 def main() -> None:

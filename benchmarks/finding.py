@@ -5,10 +5,10 @@
 On the labelled images of the 69 people of `identity`: the chain that KeypointDetector is, beside the frontal
 cascade alone at the two usual settings, whose largest box the same network then gets. A face is
 found if a box overlaps it (IoU of at least 0.3 with 1.2 x the label box). Everything else
-that is reported is listed, and was looked at by eye. Writes benchmarks/finding.md; needs the data.
+that is reported is listed, to be looked at: it may be a face without a label. Writes
+benchmarks/finding.md; needs the data.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.comparison.report import replace_file
 from data_fetch import find_data
 from data_labels import shift_keypoints
 from data_load import load_split
@@ -28,8 +29,6 @@ from training.metrics import summarise
 
 PAGE = Path(__file__).with_suffix(".md")
 SETTINGS = ((1.2, 2), (1.1, 5))
-#: What the boxes off the labelled face show, by image and place in its list; judged by eye.
-JUDGED: dict[tuple[str, int], str] = {}
 
 
 def by_chain(model, config, dataset):
@@ -75,13 +74,10 @@ def candidates(others) -> str:
     """The list of what was reported off the labelled faces."""
     if not others:
         return "none"
-    seen: dict[str, int] = {}
-    lines = ["| image | box | confidence | what it is |", "|---|---|---|---|"]
+    lines = ["| image | box | confidence |", "|---|---|---|"]
     for name, box, confidence in others:
-        place = seen[name] = seen.get(name, -1) + 1
         corners = ", ".join(f"{value:.0f}" for value in box)
-        judged = JUDGED.get((name, place), "not looked at yet")
-        lines.append(f"| {name} | {corners} | {confidence:.2f} | {judged} |")
+        lines.append(f"| {name} | {corners} | {confidence:.2f} |")
     return "\n".join(lines)
 
 
@@ -111,9 +107,7 @@ What the chain reports off the labelled faces:
 
 {candidates(others)}
 """
-    beside = PAGE.with_name(f".{PAGE.name}")
-    beside.write_text(text)
-    os.replace(beside, PAGE)
+    replace_file(PAGE, text.encode())
 
 
 if __name__ == "__main__":

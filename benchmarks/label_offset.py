@@ -8,7 +8,6 @@ between this average and the labels is in the labels. Measured on training image
 `validation` trains on. Writes benchmarks/label_offset.md; needs the data.
 """
 
-import os
 import sys
 from dataclasses import replace
 from itertools import pairwise
@@ -18,6 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.comparison.report import replace_file
 from data_fetch import find_data
 from data_labels import LABEL_OFFSET
 from data_load import load_split
@@ -95,9 +95,7 @@ def main() -> None:
     """Measure and write the page."""
     name = sys.argv[1] if len(sys.argv) > 1 else f"{DEFAULT_CHECKPOINT}-identity"
     page = Path(__file__).with_suffix(".md")
-    beside = page.with_name(f".{page.name}")
-    beside.write_text(report(name, find_data().folder))
-    os.replace(beside, page)
+    replace_file(page, report(name, find_data().folder).encode())
 
 
 if __name__ == "__main__":

@@ -19,8 +19,8 @@ person and every video of them is in training. The `-identity` twin tells how go
 }
 
 TRUST = """, a confidence that they are those of a face, and for each point a radius (pixels) that
-holds the label nine times out of ten. How far both keep their word on people nobody trained on:
-[benchmarks/trust.md](../../benchmarks/trust.md)"""
+holds the label nine times out of ten. How far both keep their word on people nobody trained on
+was measured for `heatmapnet-identity`: [benchmarks/trust.md](../../benchmarks/trust.md)"""
 
 SHIFT = """
 The labels of this data set lie {:.2f} % of the inter-ocular distance to the right of what they mark

@@ -6,7 +6,6 @@ Every checkpoint in saved_models/ that has ONNX files, on the split it was made 
 Writes benchmarks/runtimes.md; needs the data. How fast each is: benchmarks/peers.md.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.comparison.report import replace_file
 from data_fetch import find_data
 from detector.evaluation import CheckpointPredictor, Evaluation, evaluate
 from detector.pipeline import RUNTIMES
@@ -51,8 +51,7 @@ def main() -> None:
         results = measure(folder, data)
         lines += [row(folder, runtime, result, results["torch"]) for runtime, result in results.items()]
     table = "\n".join(lines)
-    beside = PAGE.with_name(f".{PAGE.name}.{os.getpid()}")
-    beside.write_text(f"""# One network, three runtimes
+    text = f"""# One network, three runtimes
 
 Written by `python benchmarks/runtimes.py`. Each checkpoint on the test images of the split it was made for,
 whole images (`official` leaks). NME and FR@10 in percent; the last two columns are how far points lie from
@@ -65,8 +64,8 @@ PyTorch's, in pixels of the image: the median and the worst of all points.
 Given the same crop, both float runtimes agree to a ten-thousandth of a pixel (`tests/test_onnx.py`). The
 second crop is cut around the first answer, in steps of 1/32 pixel, which can make more of a difference in the
 last bit.
-""")
-    os.replace(beside, PAGE)
+"""
+    replace_file(PAGE, text.encode())
 
 
 if __name__ == "__main__":

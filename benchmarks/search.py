@@ -11,7 +11,6 @@ leaves ROW.json in benchmarks/records/search/, from which benchmarks/search.md i
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from augment import Augmentation
+from benchmarks.comparison.report import replace_file
 from data_fetch import data_checksum, find_data
 from detector.evaluation import CheckpointPredictor, evaluate
 from landmarks import NUM_KEYPOINTS
@@ -201,9 +201,7 @@ python benchmarks/search.py --train     # trains what is missing, then writes th
 
 def write_page() -> None:
     """The page, from what is stored."""
-    beside = PAGE.with_name(f".{PAGE.name}.{os.getpid()}")
-    beside.write_text(PAGE_TEXT.format(table=table(), looks=looks_table()))
-    os.replace(beside, PAGE)
+    replace_file(PAGE, PAGE_TEXT.format(table=table(), looks=looks_table()).encode())
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ those faces, false alarms of a lax cascade, and photos without people that the h
 fitted on. Writes benchmarks/trust.md and benchmarks/trust.png; needs the data.
 """
 
-import os
 import sys
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import plots
+from benchmarks.comparison.report import replace_file
 from data_fetch import find_data
 from data_labels import shift_keypoints
 from data_load import load_split
@@ -124,9 +124,7 @@ def main() -> None:
     name = sys.argv[1] if len(sys.argv) > 1 else f"{DEFAULT_CHECKPOINT}-identity"
     values = measure(name, find_data().folder)
     draw(by_radius(*values[:2]), *values[2:], PAGE.with_suffix(".png"))
-    beside = PAGE.with_name(f".{PAGE.name}")
-    beside.write_text(report(name, *values))
-    os.replace(beside, PAGE)
+    replace_file(PAGE, report(name, *values).encode())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ the tables is written by hand. Where things are stored: benchmarks/writeup_recor
 
 import argparse
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -21,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from augment import Augmentation
 from benchmarks import epoch_times
+from benchmarks.comparison.report import replace_file
 from benchmarks.writeup_records import (
     SPLITS,
     WITHOUT_LOOKING,
@@ -236,9 +236,7 @@ def main() -> None:
     page = PAGE.read_text()
     for name, table in TABLES.items():
         page = fill(page, name, table())
-    beside = PAGE.with_name(f".{PAGE.name}.{os.getpid()}")
-    beside.write_text(page)
-    os.replace(beside, PAGE)
+    replace_file(PAGE, page.encode())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ HIDDEN = 96
 class TrustHead(nn.Module):
     """Confidence and radius from what a heatmap network has computed anyway.
 
-    Fitted after the network itself, whose weights stay as they are (training/trust.py).
+    Fitted after the network itself, whose weights stay as they are (detector/trust.py).
 
     channels: of the coarsest features, averaged over the crop.
     """
@@ -22,7 +22,7 @@ class TrustHead(nn.Module):
         # Mean and spread of the inputs over the training crops, so that all weigh alike at the start.
         self.register_buffer("input_mean", torch.zeros(inputs))
         self.register_buffer("input_std", torch.ones(inputs))
-        # Set on people that nobody was trained on: calibrate() in training/trust.py.
+        # Set on people that nobody was trained on: calibrate() in detector/trust.py.
         self.register_buffer("logit_scale", torch.ones(()))
         self.register_buffer("logit_shift", torch.zeros(()))
         self.register_buffer("radius_scale", torch.ones(()))

@@ -1,13 +1,13 @@
 """Table and plot of peers.py from stored records: needs neither the peers, nor images, nor weights."""
 
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 
 import plots
 from benchmarks.comparison.fit import BoxFit, Fitted, add_offset
+from detector.exports import beside
 from training.metrics import ced, nme_per_face
 from training.records import load_record
 
@@ -143,9 +143,8 @@ def draw() -> None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write beside, then rename."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(data)
-    os.replace(beside, path)
+    with beside(path) as temporary:
+        temporary.write_bytes(data)
 
 
 TEXT = """# Ours beside dlib and MediaPipe
