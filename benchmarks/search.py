@@ -30,6 +30,7 @@ from models import count_multiply_adds, count_parameters, register
 from models.heatmap import HeatmapNet
 from training.checkpoint import write_json
 from training.loop import train
+from training.losses import LOSSES
 from training.recipes import Recipe, get_recipe
 
 RECORDS = Path(__file__).parent / "records" / "search"
@@ -58,7 +59,45 @@ class AxesNet(HeatmapNet):
     def _to_keypoints(self, heatmaps: torch.Tensor) -> torch.Tensor:
         scores = self.to_axes(heatmaps.flatten(2)).float().unflatten(-1, (2, self.bins))
         position = torch.linspace(-2, 2, self.bins, device=scores.device)  # normalised: edge to edge
-        return (scores.softmax(dim=-1) * position).sum(dim=-1).view(-1, NUM_KEYPOINTS, 2)
+        return self._mean(scores, position).view(-1, NUM_KEYPOINTS, 2)
+
+    def _mean(self, scores: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        return (scores.softmax(dim=-1) * position).sum(dim=-1)
+
+
+@register("axis_classes_net")
+class AxisClassesNet(AxesNet):
+    """AxesNet for AxisClassLoss: the scores ride along on the keypoints that are their mean."""
+
+    def _mean(self, scores: torch.Tensor, position: torch.Tensor) -> torch.Tensor:
+        self.scores = scores, position
+        return super()._mean(scores, position)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        keypoints = super().forward(x)
+        keypoints.scores, self.scores = self.scores, None
+        return keypoints
+
+
+class AxisClassLoss(nn.Module):
+    """Cross-entropy between the classes of each coordinate and a bell around the true one.
+
+    After Li et al., "SimCC", ECCV 2022. The bell's standard deviation is 1 px of a crop of 96 (2 classes).
+    """
+
+    def __init__(self, deviation: float = 4 / 96):
+        super().__init__()
+        self.deviation = deviation
+
+    def forward(self, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        scores, position = predicted.scores
+        # what lies outside the crop counts as its edge
+        away = position - true.clamp(position[0], position[-1]).unsqueeze(-1)
+        bell = (-0.5 * (away / self.deviation).square()).softmax(dim=-1)
+        return -(bell * scores.log_softmax(dim=-1)).sum(dim=-1).mean()
+
+
+LOSSES["axis_classes"] = AxisClassLoss
 
 
 def _augmentation(strength: float) -> Augmentation:
@@ -96,11 +135,12 @@ ROWS = {
     "narrow": Row("width 16, not 32 (what ships as small)", {"model_args": {"width": 16}}),
     "wide": Row("width 44", {"model_args": {"width": 44}}),
     "deep": Row("two residual blocks a level, not one", {"model_args": {"blocks": (2, 2, 2, 2)}}),
-    "128px": Row(
-        "input of 128 px, not 96", {"input_size": 128, "keypoint_mean": 63.5, "keypoint_std": 32.0}
-    ),
+    "128px": Row("input of 128 px, not 96", {"input_size": 128, "keypoint_mean": 63.5, "keypoint_std": 32.0}),
     "smooth_l1": Row("SmoothL1, not Wing loss", {"loss": "smooth_l1"}),
     "axes": Row("coordinates as classes, not a soft-argmax", {"model": "axes_net"}),
+    "axis_classes": Row(
+        "the same, trained by cross-entropy", {"model": "axis_classes_net", "loss": "axis_classes"}
+    ),
     "weak_augmentation": Row("augmentation of half the strength", {"augmentation": _augmentation(0.5)}),
     "strong_augmentation": Row("augmentation 1.5 times as strong", {"augmentation": _augmentation(1.5)}),
     "no_average": Row("the last weights, not their moving average", {"ema_decay": 0.0}),

@@ -255,11 +255,19 @@ def _platt(logit: torch.Tensor, is_face: torch.Tensor) -> tuple[float, float]:
     return scale.item(), shift.item()
 
 
+FACTORS = ("radius_scale", "logit_scale", "logit_shift")
+
+
 @torch.no_grad()
 def set_calibration(model, calibration: dict[str, float]) -> None:
     """Write what `calibrate` found into the head."""
-    for name in ("radius_scale", "logit_scale", "logit_shift"):
+    for name in FACTORS:
         getattr(model.trust, name).fill_(calibration[name])
+
+
+def calibration_of(model) -> dict[str, float]:
+    """What `set_calibration` wrote."""
+    return {name: getattr(model.trust, name).item() for name in FACTORS}
 
 
 @torch.inference_mode()
