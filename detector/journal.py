@@ -128,7 +128,8 @@ class Journal:
                 if resume and number > 1:
                     self._take(line, number)
                 end, last = end + len(line), line
-        if before is None or (not resume and last.startswith(_start_of_line(FINISHED))):
+        empty = before is None or last.startswith(_start_of_line(SETTINGS))  # nothing to lose
+        if empty or (not resume and last.startswith(_start_of_line(FINISHED))):
             return 0
         self._check(settings, before, resume)
         return end

@@ -241,6 +241,14 @@ def test_a_finished_run_may_begin_anew_an_unfinished_one_not(tmp_path):
         assert list(journal) == []
 
 
+def test_a_journal_without_results_is_in_nobodys_way(tmp_path):
+    """A run that failed before its first image, for want of Ray say, asks for no --resume."""
+    for resume in (False, True):
+        with Journal(tmp_path, {"engine": resume}, resume=resume) as journal:
+            pass
+        assert json.loads(journal.path.read_text()) == {"settings": {"engine": resume}}
+
+
 def test_a_journal_of_another_run_or_damaged_is_refused(tmp_path):
     with Journal(tmp_path, {"checkpoint": "x", "drawn": False}) as journal:
         journal.add([image("a.jpg"), image("b.jpg")])
