@@ -102,7 +102,8 @@ class FaceTracker:
     """Call it with each frame of a video and its time; get the faces that are seen in it.
 
     detector: finds faces, and follows them (`KeypointDetector.follow`).
-    redetect_every: frames between searches for new faces while all known ones are seen.
+    redetect_every: frames between searches for new faces while all known ones are seen; where the
+        face detector can (`one_way`), each of them is half a search.
     search_every: the same while none is known, or one is missing.
     least_confidence: a face with less is dropped, 0 to 1. Where the network does not
         estimate it (NaN), a face is dropped when its size jumps or it leaves the image.
@@ -148,7 +149,7 @@ class FaceTracker:
     def _new_scene(self, shape: tuple | None) -> None:
         self._tracks: list[_Track] = []
         self._gone: list[_Track] = []
-        self._shape, self._since_search = shape, self.redetect_every
+        self._shape, self._since_search, self._mirrored = shape, self.redetect_every, True
 
     def __call__(self, frame, time_s: float) -> list[TrackedFace]:
         """The faces in a frame, by id.
@@ -180,7 +181,15 @@ class FaceTracker:
         hidden = [points for points in self._expected(missing) if near_any(points, seen, CROWDED)]
         urgent = not seen or len(hidden) < len(missing)
         if self._since_search >= (self.search_every if urgent else self.redetect_every):
-            self._search(image, seen + hidden)
+            self._search(self._proposed(image, urgent), image, seen + hidden)
+
+    def _proposed(self, image: np.ndarray, urgent: bool) -> np.ndarray:
+        """Boxes that may be faces; while nobody is missing one way round, the next time the other."""
+        one_way = getattr(self.detector.face_detector, "one_way", None)
+        if urgent or one_way is None:
+            return self.detector.face_detector(image)
+        self._mirrored = not self._mirrored
+        return one_way(image, self._mirrored)
 
     def _expected(self, tracks: list[_Track]) -> list[np.ndarray]:
         return [track.expected(self._time_s) for track in tracks]
@@ -206,10 +215,10 @@ class FaceTracker:
         for row, column in match(np.array([costs[row] for row in rows])):
             self._tracks[column].follow(faces[rows[row]], self._time_s, steady=nearest[column] < COVERING)
 
-    def _search(self, image: np.ndarray, taken: list[np.ndarray]) -> None:
+    def _search(self, boxes: np.ndarray, image: np.ndarray, taken: list[np.ndarray]) -> None:
         """Look for faces elsewhere than at `taken` keypoints: missing ones, gone ones, new ones."""
         self._since_search = 0
-        boxes = [box for box in self.detector.face_detector(image) if not _is_taken(box, taken)]
+        boxes = [box for box in boxes if not _is_taken(box, taken)]
         faces = self.detector(image, boxes_xyxy=boxes) if boxes else []
         faces = [face for face in faces if self._is_face(face, image)]
         faces = [faces[row] for row in _distinct(faces, [0.0] * len(faces))]

@@ -67,5 +67,17 @@ def test_proposals_hold_the_face_of_a_free_photo(free_photo, mirrored):
     assert (boxes[:, 2] <= 512).all()
 
 
+def test_both_ways_in_turn_are_the_whole_search(free_photo):
+    proposals, width = CascadeProposals(), free_photo.shape[1]
+    ways = [proposals.one_way(free_photo, mirrored) for mirrored in (False, True)]
+    left, top, right, bottom = proposals.one_way(mirror_image(free_photo), False).T
+    np.testing.assert_allclose(ways[1], np.stack([width - right, top, width - left, bottom], axis=1))
+    both = proposals(free_photo)
+    assert 0 < len(both) <= len(ways[0]) + len(ways[1])
+    for box in np.concatenate(ways):
+        assert max(box_iou(box, other) for other in both) > 0.6
+    assert all(max(box_iou(box, other) for other in np.concatenate(ways)) > 0.6 for box in both)
+
+
 def test_most_is_a_limit(free_photo):
     assert len(CascadeProposals(1.05, 1, 0.05, most=3)(free_photo)) == 3

@@ -111,6 +111,31 @@ def test_who_comes_in_is_found():
     assert ids(follow(beside, range(40))) == [[0]] * 30 + [[0, 1]] * 10
 
 
+def test_while_nobody_is_missing_a_search_is_one_way_round_in_turn():
+    scene = Scene([still, lambda n: None if 70 <= n < 75 else person(240, 120)])
+    searches = []
+
+    class BothWays:
+        def __call__(self, image):
+            searches.append((int(image[0, 0, 0]), "both"))
+            return Scene.face_detector(scene, image)
+
+        def one_way(self, image, mirrored):
+            searches.append((int(image[0, 0, 0]), mirrored))
+            return np.empty((0, 4))
+
+    scene.face_detector = BothWays()
+    assert ids(follow(scene, range(120)))[-1] == [0, 1]
+    missing = [(n, way) for n, way in searches if 70 <= n <= 76]
+    assert missing
+    assert {way for _, way in missing} == {"both"}
+    assert [search for search in searches if search not in missing][:3] == [
+        (0, "both"),
+        (30, False),
+        (60, True),
+    ]
+
+
 def test_several_boxes_on_one_face_are_one_face():
     class SeesDouble(Scene):
         def face_detector(self, image):
