@@ -149,7 +149,7 @@ class Run:
         }
 
     def _results(self, paths: Iterator[str]) -> Iterator[list]:
-        from detector.batch import Drawing, detect_paths
+        from detector.batch import Drawing, available_cores, detect_paths, workers_for
 
         args = self.args
         options = {"batch": args.batch, "drawing": None}
@@ -162,7 +162,7 @@ class Run:
         first = list(islice(paths, FEW + 1))
         workers = args.workers
         if workers is None:
-            workers = max(1, min(8, (os.cpu_count() or 1) // 2)) if len(first) > FEW else 0
+            workers = workers_for(available_cores()) if len(first) > FEW else 0
         return detect_paths(self.detector, chain(first, paths), workers=workers, **options)
 
     def _write(self, journal, folder: Path) -> None:

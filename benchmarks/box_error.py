@@ -300,12 +300,13 @@ def headline(arrays: dict, looks: int) -> str:
     """What 30 % costs."""
     right = pooled(arrays, "scale", 1.0, looks)[0].mean()
     costs = [
-        100 * (pooled(arrays, kind, value, looks)[0].mean() - right)
+        round(100 * (pooled(arrays, kind, value, looks)[0].mean() - right), 2) + 0.0  # no -0.00
         for kind, value in (("scale", 1.3), ("scale", 0.7), ("shift", 0.3))
     ]
     return (
-        f"With the right box the NME is {100 * right:.2f} %. A box 30 % too large adds {costs[0]:.2f} to it, "
-        f"one 30 % too small {costs[1]:.2f}, one shifted by 30 % of its side {costs[2]:.2f} ({looks} looks)."
+        f"With the right box the NME is {100 * right:.2f} %. A box 30 % too large changes it by "
+        f"{costs[0]:+.2f}, one 30 % too small by {costs[1]:+.2f}, one shifted by 30 % of its side by "
+        f"{costs[2]:+.2f} ({looks} looks)."
     )
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/detecting.py [--images 100 400] [--checkpoint NAME]
 
-Whole commands on links to two free photos: the local engine without and with a process that
-reads ahead, Ray where it is installed, every runtime whose file the checkpoint has. Memory and
+Whole commands on links to two free photos: the local engine without and with processes that
+search for faces, Ray where it is installed, every runtime whose file the checkpoint has. Memory and
 processor time are of the command and of all processes below it. Writes benchmarks/detecting.md.
 """
 
@@ -28,6 +28,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from data_files import free_photos
+from detector.batch import available_cores
 from detector.exports import beside, read_results
 from detector.pipeline import DEFAULT_CHECKPOINT, RUNTIMES
 from opencv import cv2
@@ -37,9 +38,9 @@ PAGE = Path(__file__).with_suffix(".md")
 SIDE = 640  # larger side of the photos, pixels
 LOOK_EVERY_S = 0.1
 STARTS = 3
-LOCAL = {"local, `--workers 0`": ("--workers", "0"), "local, `--workers 1`": ("--workers", "1")}
+LOCAL = {f"local, `--workers {count}`": ("--workers", str(count)) for count in (0, 1, 2)}
 DETECT = (sys.executable, str(ROOT / "detect.py"))
-RAY = {"ray, `--workers 1`": ("--engine", "ray", "--workers", "1")}
+RAY = {"ray, `--workers 2`": ("--engine", "ray", "--workers", "2")}
 
 
 class Usage(NamedTuple):
@@ -191,7 +192,7 @@ def _mb(usage: Usage) -> str:
 
 def machine() -> str:
     """What it was measured on, in words."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    cores = available_cores()
     threads = os.environ.get("OMP_NUM_THREADS", "not set")
     return (
         f"Measured on {'one core' if cores == 1 else f'{cores} cores'} (OMP_NUM_THREADS {threads}) of "

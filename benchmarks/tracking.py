@@ -10,7 +10,6 @@ need be labelled. Writes benchmarks/tracking.md, .png and records/tracking.json.
 
 import argparse
 import json
-import os
 import sys
 from dataclasses import asdict
 from functools import partial
@@ -28,6 +27,7 @@ from benchmarks.moving.scenes import FPS, MOTIONS
 from benchmarks.moving.speed import measure_speed
 from benchmarks.moving.steadiness import measure_jitter, measure_lag
 from detector import DEFAULT_CHECKPOINT, KeypointDetector
+from detector.batch import available_cores
 from training.checkpoint import write_json
 
 HERE = Path(__file__).parent
@@ -216,8 +216,9 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     )
     parser.add_argument("checkpoint", nargs="?", default=DEFAULT_CHECKPOINT)
     parser.add_argument("--only", nargs="*", choices=STEPS, default=list(STEPS), help="measure only these")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    parser.add_argument("--threads", type=int, default=cores, help="for speed (default: the cores there are)")
+    parser.add_argument(
+        "--threads", type=int, default=available_cores(), help="for speed (default: the cores there are)"
+    )
     return parser.parse_args(arguments)
 
 

@@ -29,6 +29,23 @@ from opencv import cv2
 
 MOST_PIXEL_BYTES = 64 * 2**20  # of images that wait for the network
 AHEAD = 2  # images that each worker may have read ahead
+MOST_WORKERS = 8
+
+
+def available_cores() -> int:
+    """CPU cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def workers_for(cores: int) -> int:
+    """How many processes should search a long list of images.
+
+    A process that searches by itself does so on one core; without any, OpenCV spreads each search over
+    all of them, which is as good on two and not on many (benchmarks/detecting.md).
+    """
+    return min(cores, MOST_WORKERS) if cores > 2 else 0
 
 
 @dataclass(frozen=True)

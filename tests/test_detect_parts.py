@@ -1,6 +1,7 @@
 """What the command is made of: the list of images, batches, overlays, the journal."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from media_files import write_image, write_mixed_folder
 from stub_detector import stub_detector
 
-from detector.batch import Drawing, detect_paths
+from detector.batch import Drawing, available_cores, detect_paths, workers_for
 from detector.faces import FixedBoxes
 from detector.inputs import to_rgb
 from detector.journal import Journal, JournalError, SeenPaths
@@ -116,7 +117,7 @@ def test_workers_start_although_opencv_has_threads(folder):
     first = next(path for path in sorted(folder.rglob("*.jpg")))
     script = f"""
 import numpy as np
-from detector.batch import _search
+from detector.batch import available_cores, workers_for, _search
 from detector.faces import FixedBoxes
 from opencv import cv2
 cv2.setNumThreads(4)
@@ -269,3 +270,8 @@ def test_a_journal_of_another_run_or_damaged_is_refused(tmp_path):
     with Journal(tmp_path, {"checkpoint": "x"}, resume=True) as again:
         assert again.images == 0
     assert json.loads(journal.path.read_text()) == {"settings": {"checkpoint": "x"}}
+
+
+def test_workers_only_where_opencv_alone_does_not_use_the_cores():
+    assert [workers_for(cores) for cores in (1, 2, 4, 64)] == [0, 0, 4, 8]
+    assert 1 <= available_cores() <= os.cpu_count()

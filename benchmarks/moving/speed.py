@@ -1,6 +1,5 @@
 """Frames a second of `track_video` on a 640 x 480 video with one face, and where the time goes."""
 
-import os
 import platform
 import tempfile
 import time
@@ -15,6 +14,7 @@ from tqdm import tqdm
 
 from benchmarks.moving.scenes import FPS, MOTIONS, SIZE_WH, portraits
 from detector import KeypointDetector
+from detector.batch import available_cores
 from detector.frames import read_frames
 from detector.pipeline import RUNTIMES
 from detector.runtime import OnnxRuntime
@@ -108,7 +108,7 @@ def measure_speed(name: str, threads: int) -> dict:
                     rounds.setdefault(runtime, {}).setdefault(way, []).append(run(detector, clip, output))
         read_ms = median(reading(clip) for _ in range(ROUNDS))
     rows = {runtime: {way: _medians(r) for way, r in ways.items()} for runtime, ways in rounds.items()}
-    machine = {"threads": threads, "cores": len(os.sched_getaffinity(0)), "cpu": cpu_name()}
+    machine = {"threads": threads, "cores": available_cores(), "cpu": cpu_name()}
     return {"rows": rows, "reading": read_ms, "machine": machine}
 
 
