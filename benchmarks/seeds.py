@@ -10,6 +10,7 @@ radius outputs, like what ships (fit_trust.py, with the factors of the shipped n
 
 import argparse
 import itertools
+import os
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,7 @@ RECORDS = Path(__file__).parent / "records" / "seeds"
 PAGE = Path(__file__).with_suffix(".md")
 RECIPE, SEEDS = "best", (0, 1, 2)
 SHIPPED = {"identity": f"{DEFAULT_CHECKPOINT}-identity", "official": DEFAULT_CHECKPOINT}
-ROWS = [("identity", "whole"), ("identity", "haar"), ("official", "whole")]
+ROWS = [(split, faces) for split in SHIPPED for faces in ("whole", "haar")]
 
 
 def stem_of(split: str, faces: str, seed: int) -> Path:
@@ -48,7 +49,7 @@ def with_trust(split: str, seed: int) -> Path:
     run = ROOT / "runs" / f"{RECIPE}-{split}-{seed}"
     folder = run / "with_trust"
     if not folder.exists():
-        beside = run / ".with_trust"
+        beside = run / f".with_trust.{os.getpid()}"
         shutil.rmtree(beside, ignore_errors=True)
         shutil.copytree(run / "checkpoint", beside)
         factors = beside / "trust.json"

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -125,5 +126,5 @@ def test_trust_is_added_beside_the_run(tmp_path, monkeypatch):
     seeds.with_trust("identity", 1)
     assert len(lines) == 1  # not fitted twice
     shutil.rmtree(folder)
-    (run / ".with_trust").mkdir()  # an earlier try that was killed
+    (run / f".with_trust.{os.getpid()}").mkdir()  # an earlier try that was killed
     assert seeds.with_trust("identity", 1) == folder
