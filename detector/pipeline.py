@@ -48,7 +48,7 @@ class Face:
     """One face in an image, everything in pixels of that image.
 
     keypoints: (68, 2) float32, (x, y), order of `landmarks.py`.
-    box_xyxy: (4,) box that the search started from, left, top, right, bottom.
+    box_xyxy: (4,) left, top, right, bottom; around the keypoints, or the box that was given.
     confidence: 0 to 1 that this is a face; NaN where the network does not estimate it.
     radius: (68,) how far each point may be off; NaN where the network does not estimate it.
     """

@@ -7,6 +7,7 @@ out what is no face, and proposals that led to the same keypoints are one face.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -84,7 +85,8 @@ def dispose(faces: list, least_confidence: float) -> list:
     """Which of the faces of one image stay: confident enough, each once, the largest first.
 
     Of several answers for one face the most confident stays. Faces whose confidence is
-    unknown (NaN) are kept, and only merged.
+    unknown (NaN) are kept, and only merged. The box of each becomes the one around its keypoints:
+    the proposal that won may have been any box from which the network found the face.
     """
     left = [face for face in faces if not face.confidence < least_confidence]
     left.sort(key=lambda face: -np.nan_to_num(face.confidence))
@@ -92,7 +94,8 @@ def dispose(faces: list, least_confidence: float) -> list:
     for face in left:
         if not any(_one_face(face.keypoints, other.keypoints) for other in kept):
             kept.append(face)
-    return sorted(kept, key=lambda face: -box_side(box_from_keypoints(face.keypoints)))
+    kept = [replace(face, box_xyxy=box_from_keypoints(face.keypoints)) for face in kept]
+    return sorted(kept, key=lambda face: -box_side(face.box_xyxy))
 
 
 def _one_face(a: np.ndarray, b: np.ndarray) -> bool:

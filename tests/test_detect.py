@@ -59,7 +59,7 @@ def test_one_image_is_printed_and_leaves_nothing_behind(run, folder, tmp_path):
     assert np.shape(found["faces"][0]["keypoints"]) == (68, 2)
     assert os.listdir(tmp_path) == ["in"]
     code, out, _ = run(folder / "a.png", "--format", "csv")
-    assert out.splitlines()[1].startswith(f"{folder / 'a.png'},24,16,0,2.0,2.0,12.0,14.0,0.75,")
+    assert out.splitlines()[1].startswith(f"{folder / 'a.png'},24,16,0,3.5,4.5,10.5,11.5,0.75,")
 
 
 @pytest.mark.parametrize(

@@ -191,8 +191,7 @@ def test_an_overlay_never_replaces_its_image(folder, stub):
 
 def test_a_face_is_drawn_where_it_is(free_photo):
     """Every pixel that changes is near the face; the corner of the box is on its pixel."""
-    detector = stub_detector(FixedBoxes([[100, 200, 220, 320]]), looks=1)
-    faces = detector(np.zeros((400, 400, 3), np.uint8))
+    faces = stub_detector(looks=1)(np.zeros((400, 400, 3), np.uint8), boxes_xyxy=[[100, 200, 220, 320]])
     drawn = draw_faces(np.zeros((400, 400, 3), np.uint8), faces)
     ys, xs = np.nonzero(drawn.any(axis=2))
     assert 99 <= xs.min() <= 100

@@ -1,5 +1,7 @@
 """Lax cascades, merging of boxes, and what the network throws out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -50,6 +52,12 @@ def test_dispose_keeps_each_face_once_and_no_more():
     kept = dispose(found, 0.5)
     assert [item.confidence for item in kept] == [0.9, 0.8]  # the larger one first
     assert dispose([], 0.5) == []
+
+
+def test_a_face_that_was_found_has_the_box_around_its_keypoints():
+    found = face(10, 20, 80, 0.9)
+    (kept,) = dispose([replace(found, box_xyxy=np.array([60.0, 60.0, 75.0, 75.0]))], 0.5)
+    np.testing.assert_array_equal(kept.box_xyxy, box_from_keypoints(found.keypoints))
 
 
 def test_unknown_confidence_is_kept():
