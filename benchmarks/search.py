@@ -97,9 +97,6 @@ class AxisClassLoss(nn.Module):
         return -(bell * scores.log_softmax(dim=-1)).sum(dim=-1).mean()
 
 
-LOSSES["axis_classes"] = AxisClassLoss
-
-
 def _augmentation(strength: float) -> Augmentation:
     """All that varies, varied by so much more or less; mirroring and the share of wide crops stay."""
     base = BASE.augmentation
@@ -158,6 +155,7 @@ def load(name: str) -> dict | None:
 def train_row(name: str, data, mixed_precision: str) -> None:
     """Train, or go on training; measure with several numbers of looks; store."""
     row = ROWS[name]
+    LOSSES["axis_classes"] = AxisClassLoss  # here, since it fits this network only
     run = train(
         row.recipe,
         data.folder,
