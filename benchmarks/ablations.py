@@ -276,7 +276,8 @@ left out of mean and difference, and are failures in FR@10) or from the labels.
 def draw(found: list[Result]) -> None:
     """One bar a row, one dot a seed, into benchmarks/ablations.png."""
     figure, axis = plots.new_figure(width=7, height=0.42 * len(found) + 1)
-    plots.draw_bars(axis, {result.label: 100 * float(np.mean(result.nme)) for result in found}, unit=" %")
+    means = {result.label: 100 * float(np.mean(result.nme)) for result in found}
+    plots.draw_bars(axis, means, fmt="%.2f %%")
     for result in found:
         axis.plot([100 * value for value in result.nme], [result.label] * len(result.nme), "k.", markersize=4)
     axis.set_title("NME on people not seen in training; dots: seeds", fontsize=10)

@@ -10,10 +10,9 @@ radius outputs, like what ships (fit_trust.py, with the factors of the shipped n
 
 import argparse
 import itertools
-import os
 import shutil
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import evaluate
+import fit_trust
 from benchmarks.comparison.report import replace_file
 from data_fetch import find_data
 from detector import DEFAULT_CHECKPOINT
@@ -44,19 +44,17 @@ def stem_of(split: str, faces: str, seed: int) -> Path:
     return RECORDS / f"{split}-{faces}-{seed}"
 
 
-def with_trust(split: str, seed: int) -> Path:
+def with_outputs(split: str, seed: int) -> Path:
     """The checkpoint of a run with its confidence and radius outputs; the run itself stays as it is."""
     run = ROOT / "runs" / f"{RECIPE}-{split}-{seed}"
     folder = run / "with_trust"
     if not folder.exists():
-        beside = run / f".with_trust.{os.getpid()}"
-        shutil.rmtree(beside, ignore_errors=True)
-        shutil.copytree(run / "checkpoint", beside)
-        factors = beside / "trust.json"
-        write_json(factors, calibration_of(load_checkpoint(SHIPPED[split])[0]))
-        line = [sys.executable, str(ROOT / "fit_trust.py"), str(beside), "--calibration", str(factors)]
-        subprocess.run(line, check=True, cwd=ROOT)
-        beside.rename(folder)
+        with tempfile.TemporaryDirectory(dir=run) as beside:
+            copy, factors = Path(beside) / "checkpoint", Path(beside) / "factors.json"
+            shutil.copytree(run / "checkpoint", copy)
+            write_json(factors, calibration_of(load_checkpoint(SHIPPED[split])[0]))
+            fit_trust.run(fit_trust.parse_arguments([str(copy), "--calibration", str(factors)]))
+            copy.rename(folder)
     return folder
 
 
@@ -66,7 +64,7 @@ def measure(data) -> None:
         plain = ROOT / "runs" / f"{RECIPE}-{split}-{seed}" / "checkpoint"
         if _stored(split, faces, seed) or not plain.exists():
             continue
-        checkpoint = with_trust(split, seed) if faces == "haar" else plain
+        checkpoint = with_outputs(split, seed) if faces == "haar" else plain
         row, evaluation = evaluate.measure(str(checkpoint), split, faces, data, progress=True)
         row["checkpoint"] = f"{RECIPE}, seed {seed}"  # not a path of this machine
         save_record(stem_of(split, faces, seed), row, evaluation)
@@ -132,8 +130,7 @@ python benchmarks/seeds.py --measure     # measures runs/{recipe}-SPLIT-SEED, th
 
 {table}
 
-The last two columns average the points of all three networks, which costs three times the work: what a
-distilled network could hope for.
+The last two columns average the points of all three networks, which costs three times the work.
 """
 
 

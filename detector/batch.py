@@ -42,8 +42,8 @@ def available_cores() -> int:
 def workers_for(cores: int) -> int:
     """How many processes should search a long list of images.
 
-    A process that searches by itself does so on one core; without any, OpenCV spreads each search over
-    all of them, which is as good on two and not on many (benchmarks/detecting.md).
+    Without any, OpenCV spreads each search over the cores; a process searches on one. On two cores, none is
+    as quick as two, and one takes 1.7 times as long (benchmarks/detecting.md). More cores were not measured.
     """
     return min(cores, MOST_WORKERS) if cores > 2 else 0
 

@@ -34,26 +34,25 @@ class CascadeProposals:
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """Boxes of an HxWx3 uint8 RGB image."""
-        return self._merge(self._found(image), self._found_mirrored(image))
+        return self._search(image, (False, True))
 
     def one_way(self, image: np.ndarray, mirrored: bool) -> np.ndarray:
         """The same for half the work, the image one way round only: for a video, each way in turn."""
-        return self._merge(self._found_mirrored(image) if mirrored else self._found(image))
+        return self._search(image, (mirrored,))
 
-    def _found(self, image: np.ndarray) -> list[list[np.ndarray]]:
-        return [list(cascade(image)) for cascade in self.cascades]
+    def _search(self, image: np.ndarray, ways: Sequence[bool]) -> np.ndarray:
+        views = {mirrored: mirror_image(image) if mirrored else image for mirrored in ways}
+        found: list[np.ndarray] = []
+        for cascade in self.cascades:
+            for mirrored, view in views.items():
+                boxes = cascade(view)
+                found += list(_mirror_boxes(boxes, image.shape[1]) if mirrored else boxes)
+        return merge_boxes(found)[: self.most]
 
-    def _found_mirrored(self, image: np.ndarray) -> list[list[np.ndarray]]:
-        width = image.shape[1]
-        return [
-            [np.array([width - right, top, width - left, bottom]) for left, top, right, bottom in boxes]
-            for boxes in self._found(mirror_image(image))
-        ]
 
-    def _merge(self, *ways: list[list[np.ndarray]]) -> np.ndarray:
-        # cascade by cascade: groups of boxes take the first one's place
-        boxes = [box for found in zip(*ways, strict=True) for way in found for box in way]
-        return merge_boxes(boxes)[: self.most]
+def _mirror_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
+    left, top, right, bottom = boxes.T
+    return np.stack([width - right, top, width - left, bottom], axis=1)
 
 
 def merge_boxes(boxes: Sequence[np.ndarray], least_iou: float = 0.6) -> np.ndarray:

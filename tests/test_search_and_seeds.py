@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 from pathlib import Path
 
@@ -109,21 +108,21 @@ def test_trust_is_added_beside_the_run(tmp_path, monkeypatch):
     save_checkpoint(run / "checkpoint", recipe.build_model(), recipe.config(trained_on="identity"))
     before = (run / "checkpoint" / "model.safetensors").read_bytes()
     monkeypatch.setattr(seeds, "ROOT", tmp_path)
-    lines = []
+    asked = []
 
-    def fit(line, check, cwd):
-        lines.append(line)
-        factors = json.loads(Path(line[-1]).read_text())
+    def fit(arguments):
+        asked.append(arguments)
+        factors = json.loads(Path(arguments.calibration).read_text())
         shipped = seeds.load_checkpoint(seeds.SHIPPED["identity"])[0]
         assert factors == calibration_of(shipped)
 
-    monkeypatch.setattr(seeds.subprocess, "run", fit)
-    folder = seeds.with_trust("identity", 1)
+    monkeypatch.setattr(seeds.fit_trust, "run", fit)
+    folder = seeds.with_outputs("identity", 1)
     assert folder == run / "with_trust"
     assert (folder / "model.safetensors").is_file()
     assert (run / "checkpoint" / "model.safetensors").read_bytes() == before
-    seeds.with_trust("identity", 1)
-    assert len(lines) == 1  # not fitted twice
+    seeds.with_outputs("identity", 1)
+    assert len(asked) == 1  # not fitted twice
     shutil.rmtree(folder)
-    (run / f".with_trust.{os.getpid()}").mkdir()  # an earlier try that was killed
-    assert seeds.with_trust("identity", 1) == folder
+    (run / "of_a_try_that_was_killed").mkdir()
+    assert seeds.with_outputs("identity", 1) == folder
