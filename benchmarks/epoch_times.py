@@ -27,7 +27,7 @@ from data_load import load_split
 from opencv import cv2
 from training.checkpoint import CONFIG_FILE, SAVED_MODELS, load_config, write_json
 from training.losses import build_loss
-from training.parts import MovingAverage, build_optimizer
+from training.parts import MovingAverage, build_optimizer, keep_freed_memory
 from training.recipes import RECIPES, Recipe, get_recipe
 from training.writeups import WRITEUPS
 
@@ -78,6 +78,7 @@ def recipes() -> list[str]:
 def store(steps: int = 5, rounds: int = 5) -> None:
     """Measure every recipe and write the file."""
     cv2.setNumThreads(1)
+    keep_freed_memory()  # as the training loop does
     dataset = load_split(find_data().folder, "official", "train", seed=0)
     rows = measure(recipes(), dataset, steps=steps, rounds=rounds)
     machine = f"{platform.system()} ({platform.machine()}), PyTorch {torch.__version__}"

@@ -1,7 +1,9 @@
 """The training loop: resuming, interruption, several processes, and what stops it."""
 
 import csv
+import ctypes
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ from data_load import load_split, read_keypoints_csv
 from training.checkpoint import load_checkpoint
 from training.loop import EpochSampler, TrainingError, hold_out, train
 from training.losses import LOSSES, WingLoss, build_loss
-from training.parts import MovingAverage, build_optimizer, learning_rate_at
+from training.parts import MovingAverage, build_optimizer, keep_freed_memory, learning_rate_at
 from training.recipes import RECIPES, Recipe, get_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -214,6 +216,38 @@ def test_losses_are_zero_at_the_truth_and_have_gradients(name):
     predicted = (true + 0.3).requires_grad_()
     loss(predicted, true).backward()
     assert (predicted.grad > 0).all()
+
+
+# Page faults of ten tensors of 64 MB, one after the other, after two of them.
+PAGE_FAULTS = """
+import resource, torch
+from training.parts import keep_freed_memory
+if {keep}:
+    assert keep_freed_memory()
+def use(times):
+    for _ in range(times):
+        torch.ones(16 << 20)
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+use(2)
+before = faults()
+use(10)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_freed_memory_is_used_again():
+    given_back, kept = (
+        int(subprocess.check_output([sys.executable, "-c", PAGE_FAULTS.format(keep=keep)], cwd=ROOT))
+        for keep in (False, True)
+    )
+    assert kept < given_back / 10  # 0 and 163,850 with pages of 4 KiB
+
+
+def test_a_c_library_that_cannot_keep_memory_is_left_as_it_is(monkeypatch):
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert not keep_freed_memory()
 
 
 def test_unknown_names_list_the_known_ones():

@@ -38,6 +38,7 @@ from training.losses import build_loss
 from training.parts import (
     MovingAverage,
     build_optimizer,
+    keep_freed_memory,
     learning_rate_at,
     seed_from,
     start_at_mean_shape,
@@ -124,6 +125,7 @@ def train(
     run folder that does not belong to this recipe; ValueError for `minutes` that make no sense.
     """
     recipe.check_minutes(minutes)
+    keep_freed_memory()
     return _Trainer(
         recipe, data_folder, split, Path(run_folder), seed, validate, data_checksum, trained_on,
         accelerator or build_accelerator(mixed_precision), num_workers,

@@ -1,6 +1,7 @@
 """What the training loop is made of: learning rate, optimiser, averaged and first weights."""
 
 import copy
+import ctypes
 import math
 
 import numpy as np
@@ -39,6 +40,20 @@ def build_optimizer(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optim
     return kinds[recipe.optimizer](
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
+
+
+def keep_freed_memory() -> bool:
+    """Let this process reuse the memory of freed tensors; whether the C library can (glibc, so Linux).
+
+    glibc gives blocks of more than 32 MB back to the system when they are freed and gets them anew, page by
+    page, in the next step: a third to almost half of the time of a step with images of 224 pixels.
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # other C libraries; Windows has no CDLL(None)
+        return False
+    trim_threshold, mmap_max = -1, -4  # their numbers in malloc.h
+    return bool(set_option(mmap_max, 0) and set_option(trim_threshold, 2**31 - 1))
 
 
 class MovingAverage:
