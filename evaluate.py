@@ -28,6 +28,7 @@ from detector.evaluation import (
 from models import count_multiply_adds, count_parameters
 from training.checkpoint import SAVED_MODELS, ModelConfig, find_checkpoint, load_checkpoint
 from training.metrics import summarise
+from training.parts import keep_freed_memory
 from training.records import note_in_config, save_record
 
 BASELINES = {"constant": ConstantPredictor, "nearest": NearestPredictor}
@@ -104,6 +105,7 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
 def main(arguments=None) -> int:
     """Measure, print, and return the exit code."""
     args = parse_arguments(arguments)
+    keep_freed_memory()
     try:
         data = find_data(force_sample=args.data == "sample")
         row, evaluation = measure(

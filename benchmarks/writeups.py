@@ -35,6 +35,7 @@ from data_fetch import find_data
 from landmarks import REGIONS
 from models import build_model, count_multiply_adds, count_parameters
 from training.checkpoint import SAVED_MODELS, ModelConfig, load_config
+from training.parts import keep_freed_memory
 from training.recipes import RECIPES, Recipe
 from training.writeups import WRITEUPS
 
@@ -231,6 +232,7 @@ def main() -> None:
     if args.constant:
         store_without_looking(data.folder)
     if args.measure:
+        keep_freed_memory()
         for row in (row for split in SPLITS for row in all_rows(split)):
             print(f"{row.name}: {', '.join(measure(row, data, args.again)) or 'nothing to do'}", flush=True)
     page = PAGE.read_text()

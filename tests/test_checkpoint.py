@@ -41,8 +41,17 @@ def test_round_trip(tmp_path):
     assert config == CONFIG
     assert not again.training
     x = torch.rand(2, 1, 32, 32)
-    torch.testing.assert_close(again(x), model(x), rtol=0, atol=0)
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor, rtol=0, atol=0)
+    in_its_layout = model.to(memory_format=torch.channels_last)
+    torch.testing.assert_close(again(x), in_its_layout(x), rtol=0, atol=0)
     assert sorted(p.name for p in (tmp_path / "one").iterdir()) == ["config.json", "model.safetensors"]
+
+
+def test_a_loaded_network_has_the_layout_of_training(tmp_path):
+    save_checkpoint(tmp_path / "one", a_network(), CONFIG)
+    kernels = [p for p in load_checkpoint(tmp_path / "one")[0].parameters() if p.ndim == 4]
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
 
 
 def test_half_storage_halves_the_file_and_loads_as_float32(tmp_path):
