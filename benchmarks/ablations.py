@@ -177,8 +177,9 @@ class Result:
 
     @property
     def label(self) -> str:
-        """Row and view."""
-        return self.row.name + ("" if self.faces == "whole" else f", {self.faces}")
+        """Row and view, as a plot names them."""
+        name = self.row.name.replace("_", " ")
+        return name if self.faces == "whole" else f"{name}, {self.faces}"
 
     @property
     def nme(self) -> list[float]:
@@ -273,15 +274,17 @@ left out of mean and difference, and are failures in FR@10) or from the labels.
 {plot}"""
 
 
-def draw(found: list[Result]) -> None:
-    """One bar a row, one dot a seed, into benchmarks/ablations.png."""
+def figure_of(found: list[Result]):
+    """One bar a row, one dot a seed, a line where the base is."""
     figure, axis = plots.new_figure(width=7, height=0.42 * len(found) + 1)
     means = {result.label: 100 * float(np.mean(result.nme)) for result in found}
     plots.draw_bars(axis, means, fmt="%.2f %%")
     for result in found:
         axis.plot([100 * value for value in result.nme], [result.label] * len(result.nme), "k.", markersize=4)
+        if result.row.name == "base":
+            axis.axvline(means[result.label], color="black", linewidth=0.8, linestyle="--")
     axis.set_title("NME on people not seen in training; dots: seeds", fontsize=10)
-    replace_file(PLOT, plots.figure_png(figure, dpi=100))
+    return figure
 
 
 def write_page() -> None:
@@ -289,7 +292,7 @@ def write_page() -> None:
     found = results()
     drawn = "\n![One bar a row](ablations.png)\n" if found else ""
     if found:
-        draw(found)
+        replace_file(PLOT, plots.figure_png(figure_of(found), dpi=100))
     text = PAGE_TEXT.format(epochs=BASE.epochs, table=table(found), plot=drawn)
     replace_file(PAGE, text.encode())
 
