@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from augment import NO_AUGMENTATION
-from benchmarks import ablations, epoch_times, writeup_records, writeups
+from benchmarks import ablation_records, ablations, epoch_times, writeup_records, writeups
 from data_load import FacialKeypointsDataset
 from detector.evaluation import Evaluation
 from landmarks import OUTER_EYE_CORNERS
@@ -180,7 +180,7 @@ def test_epoch_times_by_hand(sample_folder, monkeypatch):
 def test_double_division_is_a_second_division_by_255():
     gray = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
     sample = {"image": gray, "keypoints": np.full((68, 2), 40.0, np.float32)}
-    plain, twice = (replace(ablations.ROWS[name].recipe, augmentation=NO_AUGMENTATION).transform()
+    plain, twice = (replace(ablation_records.ROWS[name].recipe, augmentation=NO_AUGMENTATION).transform()
                     for name in ("base", "divided_twice"))  # fmt: skip
     once, again = (steps(sample)["image"] for steps in (plain, twice))
     torch.testing.assert_close(again, once / 255)
@@ -189,40 +189,42 @@ def test_double_division_is_a_second_division_by_255():
 
 def test_each_ablation_changes_what_it_says():
     changed = {
-        name: {f for f, v in vars(row.recipe).items() if v != getattr(ablations.BASE, f)} - {"name"}
-        for name, row in ablations.ROWS.items()
+        name: {f for f, v in vars(row.recipe).items() if v != getattr(ablation_records.BASE, f)} - {"name"}
+        for name, row in ablation_records.ROWS.items()
     }
-    assert changed.pop("base") == set()
+    assert changed.pop("base") == changed.pop("constant") == set()
     for name, fields in changed.items():
-        assert fields == set(ablations.ROWS[name].fields), name
+        assert fields == set(ablation_records.ROWS[name].fields), name
     scale = 224 / 96
-    large = ablations.ROWS["224px"].recipe
-    assert large.keypoint_std == pytest.approx(scale * ablations.BASE.keypoint_std)
+    large = ablation_records.ROWS["224px"].recipe
+    assert large.keypoint_std == pytest.approx(scale * ablation_records.BASE.keypoint_std)
     assert large.keypoint_mean == (224 - 1) / 2
 
 
 @pytest.fixture
 def tiny_ablations(tmp_path, monkeypatch):
     """Base at 10 % on four faces of two people; MSE 2 points worse on one face of each, one seed."""
-    for name, path in (("RECORDS", "records"), ("PAGE", "a.md"), ("PLOT", "a.png")):
+    monkeypatch.setattr(ablation_records, "RECORDS", tmp_path / "records")
+    for name, path in (("PAGE", "a.md"), ("PLOT", "a.png")):
         monkeypatch.setattr(ablations, name, tmp_path / path)
     (tmp_path / "records").mkdir()
 
-    def put(row, seed, errors, recipe=None):
+    def put(name, seed, errors, **changes):
+        row = ablation_records.ROWS[name]
         figures = {
             "nme": float(np.mean(errors)),
             "nme_median": float(np.median(errors)),
             "fr_10": 0.5,
             "found": 1.0,
         }
-        stem = ablations.stem_of(ablations.ROWS[row], seed)
+        stem = ablation_records.stem_of(row, seed)
         arrays = {
             "paths": list("abcd"),
             "identities": list("AABB"),
             "nme_whole": np.array(errors, np.float32),
         }
         np.savez(stem.with_name(stem.name + ".npz"), **arrays)
-        recipe = ablations._as_json(recipe or ablations.ROWS[row].recipe)
+        recipe = ablation_records.recipe_as_json(replace(row, fields={**row.fields, **changes}))
         write_json(stem.with_name(stem.name + ".json"), {"figures": {"whole": figures}, "recipe": recipe})
 
     put("base", 0, [0.1, 0.1, 0.1, 0.1])
@@ -242,30 +244,48 @@ def test_ablation_table_from_tiny_records(tiny_ablations):
 
 
 def test_an_ablation_of_another_recipe_does_not_count(tiny_ablations):
-    tiny_ablations("loss_mse", 0, [0.1] * 4, recipe=replace(ablations.ROWS["loss_mse"].recipe, epochs=3))
-    assert ablations.load(ablations.ROWS["loss_mse"], 0) is None
+    tiny_ablations("loss_mse", 0, [0.1] * 4, epochs=3)
+    assert ablation_records.load(ablation_records.ROWS["loss_mse"], 0) is None
+
+
+def test_an_ablation_without_all_its_views_does_not_count(tiny_ablations):
+    tiny_ablations("face_crop", 0, [0.1] * 4)  # measured on whole images only
+    assert ablation_records.load(ablation_records.ROWS["face_crop"], 0) is None
 
 
 def test_differences_need_the_same_images(tiny_ablations):
-    (_, row), (_, base) = (ablations.load(ablations.ROWS[name], 0) for name in ("loss_mse", "base"))
+    rows = (ablation_records.ROWS[name] for name in ("loss_mse", "base"))
+    (_, row), (_, base) = (ablation_records.load(row, 0) for row in rows)
     with pytest.raises(ValueError, match="different images"):
         ablations.paired_difference([({**row, "paths": row["paths"][::-1]}, base)], "whole")
 
 
 def test_an_ablation_trains_measures_and_is_then_done(sample_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablations, "RECORDS", tmp_path / "records")
-    row = ablations.Row(
-        "face_crop",
-        "x",
-        {"input_size": 32, "batch_size": 16, "epochs": 1, "frame": "face"},
-        faces=("label_box",),
-    )
-    run = train(row.recipe, sample_folder, split="validation", run_folder=tmp_path / "run", progress=False)
+    monkeypatch.setattr(ablation_records, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(ablation_records, "ROOT", tmp_path)
+    views = ("label_box", "haar", "haar, 3 looks")
+    tiny = {"input_size": 32, "batch_size": 16, "epochs": 1, "frame": "face"}
+    row = ablation_records.Row("face_crop", "x", tiny, views)
     data = SimpleNamespace(folder=sample_folder, is_sample=True)
-    ablations.store(row, 0, run, data, "no")
-    figures, arrays = ablations.load(row, 0)
-    assert figures["figures"]["label_box"]["nme"] == pytest.approx(arrays["nme_label_box"].mean(), rel=1e-5)
+    ablation_records.measure_row(row, 0, data, "no")
+    assert (tmp_path / "runs" / "ablation-face_crop-0" / "history.csv").is_file()
+    figures, arrays = ablation_records.load(row, 0)
+    assert figures["mixed_precision"] == "no"
+    for view in views:
+        nme = figures["figures"][view]["nme"]
+        assert nme == pytest.approx(np.nanmean(arrays[f"nme_{view}"]), rel=1e-5, nan_ok=True), view
     assert len(arrays["paths"]) == len(arrays["identities"]) == len(arrays["nme_label_box"])
+
+
+def test_the_constant_predictor_is_measured_without_training(sample_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(ablation_records, "RECORDS", tmp_path / "records")
+    monkeypatch.setattr(ablation_records, "ROOT", tmp_path)
+    row = ablation_records.ROWS["constant"]
+    ablation_records.measure_row(row, 0, SimpleNamespace(folder=sample_folder, is_sample=True), "no")
+    figures, _ = ablation_records.load(row, 0)
+    assert not (tmp_path / "runs").exists()
+    # in a crop from the labels, the mean face has only shape and pose to be wrong about
+    assert figures["figures"]["label_box"]["nme"] < figures["figures"]["whole"]["nme"]
 
 
 def test_the_ablation_page_is_what_the_records_give(tmp_path, monkeypatch):
