@@ -268,7 +268,7 @@ def draw_over_time(axis, seconds, series: dict[str, np.ndarray], *, spans=(), yl
 
 
 def draw_bars(axis, values: dict[str, float], *, fmt="%.2f", title="", colour=SERIES_COLOURS[0]) -> None:
-    """Horizontal bars with their values written beside them."""
+    """Horizontal bars with their values written beside them; with fmt "", without."""
     names = list(values)[::-1]
     bars = axis.barh(names, [values[name] for name in names], color=colour)
     axis.bar_label(bars, fmt=fmt, fontsize=8, padding=2)

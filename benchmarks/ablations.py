@@ -138,14 +138,16 @@ network looks again, twice, at the square around its own answer.
 
 
 def figure_of(found: list[Result]):
-    """One bar a row, one dot a seed, a line where the base is."""
-    figure, axis = plots.new_figure(width=7, height=0.42 * len(found) + 1)
-    means = {result.label: 100 * float(np.mean(result.nme)) for result in found}
-    plots.draw_bars(axis, means, fmt="%.2f %%")
-    for result in found:
-        axis.plot([100 * value for value in result.nme], [result.label] * len(result.nme), "k.", markersize=4)
+    """One bar a row and view, one dot a seed, a line where the base is."""
+    figure, axis = plots.new_figure(width=7, height=0.35 * len(found) + 1)
+    means = [100 * float(np.mean(result.nme)) for result in found]
+    # the number stands beside the name: at the end of the bar are the dots
+    names = [f"{result.label}  {mean:.2f} %" for result, mean in zip(found, means, strict=True)]
+    plots.draw_bars(axis, dict(zip(names, means, strict=True)), fmt="")
+    for name, mean, result in zip(names, means, found, strict=True):
+        axis.plot([100 * value for value in result.nme], [name] * len(result.nme), "k.", markersize=4)
         if result.row.name == "base":
-            axis.axvline(means[result.label], color="black", linewidth=0.8, linestyle="--")
+            axis.axvline(mean, color="black", linewidth=0.8, linestyle="--")
     axis.set_title("NME on people not seen in training; dots: seeds", fontsize=10)
     return figure
 

@@ -27,9 +27,10 @@ ORDER = (
 COMMANDS = (
     "train", "evaluate", "detect", "export_onnx", "fit_trust", "hubconf", "check_notebooks", "run_notebooks",
 )  # fmt: skip
-USERS = ("benchmarks", "notebooks")
+USERS = ("benchmarks", "notebooks", "tests")
 RANK = {name: rank for rank, name in enumerate(ORDER)}
-RANK |= dict.fromkeys(COMMANDS, len(ORDER)) | dict.fromkeys(USERS, len(ORDER) + 1) | {"tests": len(ORDER) + 2}
+RANK |= dict.fromkeys(COMMANDS, len(ORDER))
+RANK |= {name: rank for rank, name in enumerate(USERS, len(ORDER) + 1)}
 #: Drawing only: it sees no more of us than this, and only commands, benchmarks and notebooks see it.
 PLOTS_MAY_IMPORT = ("opencv", "landmarks", "geometry", "training.metrics")
 
@@ -124,6 +125,7 @@ def test_nothing_imports_from_its_right(path):
         ("plots", "from models import build_model"),
         ("plots", "from training import loop"),
         ("train", "import benchmarks.speed"),
+        ("benchmarks", "from notebooks import cells"),
         ("detector", "import tests.small_data"),
     ],
 )
@@ -137,6 +139,7 @@ def test_a_wrong_import_is_found(place, line):
     + [
         ("plots", "from training import metrics\nfrom training.metrics import ced\nimport geometry"),
         ("notebooks", "import plots, torch\nfrom detector import KeypointDetector"),
+        ("notebooks", "from benchmarks import ablations"),
         ("run_notebooks", "from check_notebooks import problems"),
         ("training", "from training.losses import build_loss\nimport json"),
     ],
