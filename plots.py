@@ -268,10 +268,11 @@ def draw_over_time(axis, seconds, series: dict[str, np.ndarray], *, spans=(), yl
 
 
 def draw_bars(axis, values: dict[str, float], *, fmt="%.2f", title="", colour=SERIES_COLOURS[0]) -> None:
-    """Horizontal bars with their values written beside them; with fmt "", without."""
+    """Horizontal bars with their values written beside them; without, where fmt is empty."""
     names = list(values)[::-1]
     bars = axis.barh(names, [values[name] for name in names], color=colour)
-    axis.bar_label(bars, fmt=fmt, fontsize=8, padding=2)
+    if fmt:
+        axis.bar_label(bars, fmt=fmt, fontsize=8, padding=2)
     axis.margins(x=0.15)
     axis.set_title(title, fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)

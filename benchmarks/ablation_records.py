@@ -9,15 +9,11 @@ of its row's views, counts as missing.
 
 import json
 import os
-import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
 
 from augment import NO_AUGMENTATION, Augmentation
 from data_fetch import data_checksum
@@ -27,6 +23,7 @@ from training.loop import train
 from training.metrics import nme_per_face
 from training.recipes import Recipe
 
+ROOT = Path(__file__).parent.parent
 RECORDS = Path(__file__).parent / "records" / "ablations"
 SPLIT = "validation"
 
@@ -119,15 +116,10 @@ def load(row: Row, seed: int) -> tuple[dict, dict[str, np.ndarray]] | None:
     if not all(path.is_file() for path in files):
         return None
     figures = json.loads(files[0].read_text())
-    if figures["recipe"] != recipe_as_json(row) or not set(row.views) <= set(figures["figures"]):
+    if figures["recipe"] != row.recipe.as_json() or not set(row.views) <= set(figures["figures"]):
         return None
     with np.load(files[1], allow_pickle=False) as stored:
         return figures, {name: stored[name] for name in stored.files}
-
-
-def recipe_as_json(row: Row) -> dict:
-    """The row's recipe as it reads after a round trip through a file."""
-    return json.loads(json.dumps(asdict(row.recipe)))
 
 
 def measure_row(row: Row, seed: int, data, mixed_precision: str) -> None:
@@ -171,5 +163,5 @@ def store(row: Row, seed: int, predictor_of, config: ModelConfig, data, training
     os.replace(beside, stem.with_name(stem.name + ".npz"))
     about = {"row": row.name, "change": row.change, "seed": seed, "sample": data.is_sample, **training}
     write_json(
-        stem.with_name(stem.name + ".json"), {**about, "figures": figures, "recipe": recipe_as_json(row)}
+        stem.with_name(stem.name + ".json"), {**about, "figures": figures, "recipe": row.recipe.as_json()}
     )

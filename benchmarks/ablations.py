@@ -118,10 +118,10 @@ def _line(result: Result) -> list[str]:
 PAGE_TEXT = """# What did each choice buy?
 
 One base, one change a row: `naimishnet` at 96 px, given the whole frame (letterboxed), {epochs} epochs,
-trained on the 222 people of `validation` and measured on its 56 others (686 images), one look, no averaging
-with the mirrored image. The base has a fifth of the paper's dropout, Wing loss, AdamW 1e-3 in one cycle and
-averaged weights; a row changes what its second column says and nothing else. NME in percent of the distance
-between the outer eye corners, lower is better.
+trained on the 222 people of `validation` and measured on its 56 others (686 images), one look unless said, no
+averaging with the mirrored image. The base has a fifth of the paper's dropout, Wing loss, AdamW 1e-3 in one
+cycle and averaged weights; a row changes what its second column says and nothing else. NME in percent of the
+distance between the outer eye corners, lower is better.
 
 ```
 python benchmarks/ablations.py --train     # trains what is missing, then writes this page

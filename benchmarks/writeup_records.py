@@ -14,12 +14,8 @@ Losses say which weights they belong to and training which recipe; those of othe
 import csv
 import hashlib
 import json
-import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
 
 import evaluate
 from detector.classic_loss import classic_losses, losses_without_looking
@@ -29,6 +25,7 @@ from training.recipes import get_recipe
 from training.records import load_record, save_record
 from training.writeups import WRITEUPS
 
+ROOT = Path(__file__).parent.parent
 RECORDS = Path(__file__).parent / "records" / "writeups"
 WITHOUT_LOOKING = RECORDS / "without_looking.json"
 RUNS = ROOT / "runs"
@@ -96,7 +93,7 @@ class Row:
         """What is stored of a write-up's training, or None where there is nothing of its present recipe."""
         path = self.folder / "training.json"
         stored = json.loads(path.read_text()) if path.is_file() and self.label in WRITEUPS else None
-        return stored if stored and stored["recipe"] == recipe_as_json(self.label) else None
+        return stored if stored and stored["recipe"] == get_recipe(self.label).as_json() else None
 
     def weights(self) -> str:
         """Digest of the weights; empty for a baseline, and where they are not on this machine."""
@@ -183,16 +180,11 @@ def _predictor(row: Row):
     return evaluate.BASELINES[row.baseline](replace(evaluate.BASELINE_CONFIG, whole_view=view))
 
 
-def recipe_as_json(name: str) -> dict:
-    """A recipe as it reads after a round trip through a file."""
-    return json.loads(json.dumps(asdict(get_recipe(name))))
-
-
 def training_of(row: Row) -> dict:
     """Recipe, epochs, whether capped, minutes and the last epoch's training loss, from the run folder."""
     with open(row.run_folder / HISTORY, newline="") as file:
         history = list(csv.DictReader(file))
-    recipe = recipe_as_json(row.label)
+    recipe = get_recipe(row.label).as_json()
     return {
         "recipe": recipe,
         "split": row.split,

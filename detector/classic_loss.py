@@ -10,6 +10,8 @@ more than twice the loss under a random crop. Here the crop is the image: predic
 and nothing else, as a whole image.
 """
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torchvision.transforms import Compose
@@ -41,7 +43,11 @@ class ClassicCrops:
         self._crops.image = dataset.image  # one memory for decoded images
         self._crops.set_epoch(draw)
         self.identities = dataset.identities
-        self.keypoints = np.stack([self._crops[i]["keypoints"] for i in range(len(dataset))])
+
+    @cached_property
+    def keypoints(self) -> np.ndarray:
+        """(N, 68, 2) in crop pixels; made when asked for, since a trained network is not fitted."""
+        return np.stack([self._crops[i]["keypoints"] for i in range(len(self))])
 
     def __len__(self) -> int:
         return len(self._crops)

@@ -73,7 +73,7 @@ def test_a_row_is_printed_from_its_records(elsewhere):
     write_json(row.losses_file(), {"weights": "", **losses})
     assert writeups._measured(row)[6:] == ["0.200", "0.100", "0.100", "0.050"]
     training = {
-        "recipe": writeup_records.recipe_as_json(row.label),
+        "recipe": RECIPES[row.label].as_json(),
         "epochs": 5,
         "capped": True,
         "minutes": 74.6,
@@ -224,7 +224,7 @@ def tiny_ablations(tmp_path, monkeypatch):
             "nme_whole": np.array(errors, np.float32),
         }
         np.savez(stem.with_name(stem.name + ".npz"), **arrays)
-        recipe = ablation_records.recipe_as_json(replace(row, fields={**row.fields, **changes}))
+        recipe = replace(row, fields={**row.fields, **changes}).recipe.as_json()
         write_json(stem.with_name(stem.name + ".json"), {"figures": {"whole": figures}, "recipe": recipe})
 
     put("base", 0, [0.1, 0.1, 0.1, 0.1])

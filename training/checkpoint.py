@@ -141,7 +141,7 @@ def load_checkpoint(name, device: str | torch.device = "cpu") -> tuple[KeypointN
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the weights in {folder} do not fit its config: {error}") from error
-    # The layout that training uses too: naimishnet answers in half the time, others in a little less
+    # The layout of training: naimishnet answers in 0.65 to 0.74 of the time, heatmapnet in 0.93 (LOG.md)
     return model.to(device, memory_format=torch.channels_last).eval(), config
 
 

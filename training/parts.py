@@ -46,7 +46,7 @@ def keep_freed_memory() -> bool:
     """Let this process reuse the memory of freed tensors; whether the C library can (glibc, so Linux).
 
     glibc gives blocks of more than 32 MB back to the system when they are freed and gets them anew, page by
-    page, in the next step: a third to almost half of the time of a step with images of 224 pixels.
+    page, in the next step: a third of the time of a step with images of 224 pixels, and more (LOG.md).
     """
     try:
         set_option = ctypes.CDLL(None).mallopt

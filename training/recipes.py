@@ -6,7 +6,8 @@ To add one: a `Recipe(...)` in RECIPES. A notebook and the command line take the
 same ones and override fields with `override`.
 """
 
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+import json
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 
 from torchvision.transforms import Compose
 
@@ -62,6 +63,10 @@ class Recipe:
             steps = training_steps(self.input_size, self.frame, self.margin, self.augmentation)
         steps += [Normalize(self.keypoint_mean, self.keypoint_std), StretchGray(*self.gray_range), ToTensor()]
         return Compose(steps)
+
+    def as_json(self) -> dict:
+        """All fields, as they read after a round trip through a file."""
+        return json.loads(json.dumps(asdict(self)))
 
     def config(self, **more) -> ModelConfig:
         """The config of a checkpoint trained by this recipe."""
