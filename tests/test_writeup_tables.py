@@ -17,7 +17,7 @@ from detector.evaluation import Evaluation
 from landmarks import OUTER_EYE_CORNERS
 from training.checkpoint import write_json
 from training.loop import train
-from training.metrics import summarise
+from training.metrics import interocular_distance, nme_per_face, summarise
 from training.recipes import RECIPES, get_recipe
 from training.records import load_record, save_record
 from training.writeups import WRITEUPS
@@ -129,8 +129,13 @@ STORED = sorted(path.with_suffix("") for path in writeup_records.RECORDS.glob("*
 def test_stored_figures_follow_from_the_stored_faces(stem):
     row, arrays = load_record(stem)
     again = summarise(arrays["predicted"], arrays["true"], arrays["identities"])
-    for name in ("n", "nme", "nme_median", "auc_8", "fr_10"):
+    for name in ("n", "nme", "nme_median", "auc_8"):
         assert again[name] == pytest.approx(row[name], abs=1e-3), name
+    # Records are rounded to 0.01 px: only a face that lies as near to 10 % as that may change sides
+    rounding = 0.0071 / interocular_distance(arrays["true"])
+    errors = nme_per_face(arrays["predicted"], arrays["true"])
+    undecided = (np.abs(errors - 0.10) <= rounding).mean()
+    assert again["fr_10"] == pytest.approx(row["fr_10"], abs=undecided + 1e-9)
 
 
 def places_named():
