@@ -22,11 +22,11 @@ help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 notebooks: $(READY)  ## set up, find or download the data, run the four notebooks
-	$(PY) run_notebooks.py $(ARGS)
+	$(PY) -m tools.run_notebooks $(ARGS)
 
 test: $(READY)  ## set up, lint, check the committed notebooks, run the tests
 	$(PY) -m ruff check .
-	$(PY) check_notebooks.py
+	$(PY) -m tools.check_notebooks
 	$(PY) -m pytest $(ARGS)
 
 lab: $(READY)  ## open the notebooks in JupyterLab
@@ -43,7 +43,7 @@ benchmark: $(READY)  ## run every script in benchmarks/
 
 lint: $(READY)  ## ruff, and what the committed notebooks hold
 	$(PY) -m ruff check .
-	$(PY) check_notebooks.py
+	$(PY) -m tools.check_notebooks
 
 lock: $(READY)  ## requirements.txt to exact pins; newer versions: ARGS=--upgrade
 	$(PY) -m pip install --quiet uv

@@ -10,6 +10,7 @@ chains them. The pixel convention is that of `geometry.py`.
 """
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -17,10 +18,9 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from data_files import IMAGE_SUFFIXES, read_image, read_keypoints_csv, read_pts
-from geometry import resize_matrix, transform_points
+from files import IMAGE_SUFFIXES, cv2, read_image, read_pts, to_gray
+from geometry import interocular_distance, resize_matrix, transform_points
 from landmarks import NUM_KEYPOINTS
-from opencv import cv2
 
 SPLITS_FILE = Path(__file__).parent / "data" / "splits.csv"
 DEFAULT_CACHE_BYTES = 2**30
@@ -307,30 +307,6 @@ class Normalize:
         return {**sample, "image": image, "keypoints": keypoints}
 
 
-def to_gray(image: np.ndarray) -> np.ndarray:
-    """HxW float32 grayscale in [0, 1] of a uint8, uint16 or [0, 1] float image (RGB or gray)."""
-    image = np.asarray(image)
-    if image.dtype in (np.uint8, np.uint16):
-        scale = np.float32(1 / np.iinfo(image.dtype).max)
-    elif np.issubdtype(image.dtype, np.floating):
-        scale = np.float32(1)
-        if image.size and not (image.min() >= -1e-3 and image.max() <= 1 + 1e-3):
-            raise ValueError(
-                f"a float image must lie in [0, 1], this one spans [{image.min():.3g}, {image.max():.3g}]; "
-                "divide by 255 or pass uint8"
-            )
-        image = image.astype(np.float32, copy=False)
-    else:
-        raise ValueError(f"an image must be uint8, uint16 or float, got {image.dtype}")
-    if image.ndim == 3 and image.shape[2] == 3:
-        image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    elif image.ndim == 3 and image.shape[2] == 1:
-        image = image[:, :, 0]
-    elif image.ndim != 2:
-        raise ValueError(f"an image must be HxW, HxWx1 or HxWx3, got shape {image.shape}")
-    return image.astype(np.float32, copy=False) * scale
-
-
 class ToTensor:
     """NumPy to PyTorch: image HxW or HxWxC to float32 (C, H, W), keypoints to float32 (68, 2)."""
 
@@ -342,3 +318,103 @@ class ToTensor:
             "image": torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)),
             "keypoints": torch.from_numpy(np.ascontiguousarray(sample["keypoints"], dtype=np.float32)),
         }
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def read_keypoints_csv(csv_file) -> tuple[list[str], np.ndarray]:
+    """File names and keypoints (N, 68, 2) of a CSV: name, x0, y0, x1, y1, ... x67, y67."""
+    import pandas as pd  # start-up time that only tables need
+
+    csv_file = Path(csv_file)
+    if not csv_file.is_file():
+        raise FileNotFoundError(f"no keypoints file at {csv_file}")
+    frame = pd.read_csv(csv_file)
+    expected = 1 + 2 * NUM_KEYPOINTS
+    if frame.shape[1] != expected:
+        raise ValueError(
+            f"{csv_file} has {frame.shape[1]} columns, expected {expected}: "
+            f"the file name, then x and y of {NUM_KEYPOINTS} keypoints"
+        )
+    values = frame.iloc[:, 1:].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)
+    bad = ~np.isfinite(values).all(axis=1)
+    if bad.any():
+        raise ValueError(f"{csv_file}, row {int(bad.argmax()) + 2}: a coordinate is missing or not a number")
+    return frame.iloc[:, 0].astype(str).tolist(), values.reshape(-1, NUM_KEYPOINTS, 2)
+
+
+def sample_photos() -> dict[str, np.ndarray]:
+    """Two photos in the public domain, one face each, that come with packages used here anyway.
+
+    'astronaut': Eileen Collins, by NASA, from scikit-image. 'hopper': Grace Hopper, by
+    the US Navy, from matplotlib's sample data. HxWx3 uint8 RGB.
+    """
+    import skimage.data
+    from matplotlib.cbook import get_sample_data
+
+    with get_sample_data("grace_hopper.jpg") as file:
+        hopper = read_image(file.name)
+    return {"astronaut": skimage.data.astronaut(), "hopper": hopper}
+
+
+def photos_folder() -> Path:
+    """Where the reader's own photos are: KEYPOINTS_PHOTOS, else photos/ in the repository; may not exist."""
+    return Path(__file__).parent / (os.environ.get("KEYPOINTS_PHOTOS") or "photos")
+
+
+def find_photos() -> dict[str, np.ndarray]:
+    """The reader's own photos: every image in `photos_folder`, by name without its ending.
+
+    Empty where there is no such folder; a file that is no image is an error.
+    """
+    folder = photos_folder()
+    if not folder.is_dir():
+        return {}
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+    return {path.stem: read_image(path) for path in paths}
+
+
+# --- what is known about the labels -------------------------------------------------------------
+
+
+#: (x, y) shift of the labels against what they mark, as a share of the inter-ocular distance.
+LABEL_OFFSET = (0.0275, 0.0)
+PSEUDO_LABELS_FILE = Path(__file__).parent / "data" / "pseudo_labels.npz"
+LABELS = ("raw", "debiased", "blended")
+
+
+def shift_keypoints(keypoints: np.ndarray, offset_xy) -> np.ndarray:
+    """Keypoints (..., 68, 2) moved by offset_xy times each face's inter-ocular distance."""
+    step = interocular_distance(keypoints)[..., None, None] * np.asarray(offset_xy, dtype=np.float32)
+    return (keypoints + step).astype(np.float32)
+
+
+def training_labels(dataset, labels: str, share: float = 0.5) -> np.ndarray:
+    """The keypoints (N, 68, 2) to train on, image pixels.
+
+    labels: 'given' (as in the CSV), 'centred' (LABEL_OFFSET taken out) or 'refined'
+        (centred, then `share` of the way to the second opinion).
+    Raises ValueError for an unknown word, or an image of which there is no second opinion.
+    """
+    if labels not in LABELS:
+        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {labels!r}")
+    if labels == "raw":
+        return dataset.keypoints
+    centred = shift_keypoints(dataset.keypoints, [-v for v in LABEL_OFFSET])
+    if labels == "debiased":
+        return centred
+    return centred + np.float32(share) * (_pseudo_labels(dataset.paths) - centred)
+
+
+def _pseudo_labels(paths) -> np.ndarray:
+    with np.load(PSEUDO_LABELS_FILE, allow_pickle=False) as stored:
+        row_of = {str(name): row for row, name in enumerate(stored["names"])}
+        keypoints = stored["keypoints"].astype(np.float32) / 100
+    unknown = [path.name for path in paths if path.parent.name != "training" or path.name not in row_of]
+    if unknown:
+        raise ValueError(
+            f"{PSEUDO_LABELS_FILE.name} has no second opinion on {len(unknown)} images ({', '.join(unknown[:3])}); "
+            "it covers the training images of this data set. Use labels=debiased, or labels=raw"
+        )
+    return keypoints[[row_of[path.name] for path in paths]]

@@ -47,7 +47,7 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     add("--checkpoint", metavar="NAME", help="name in saved_models/, folder, or OWNER/NAME on the hub")
     add("--runtime", choices=("torch", "onnx", "onnx-int8"), default="torch")
     add("--device", default="cpu", help="for the runtime torch: cpu, cuda, mps (default cpu)")
-    add("--least-confidence", type=_share, metavar="P", help="drop faces with less, 0 to 1 (default 0.5)")
+    add("--min-confidence", type=_share, metavar="P", help="drop faces with less, 0 to 1 (default 0.5)")
     add("--workers", type=_count, metavar="N", help="processes that read images, or tasks of Ray")
     add("--batch", type=_positive, default=32, metavar="N", help="images a step of the network (default 32)")
     add("--engine", choices=("local", "ray"), default="local", help="ray needs requirements-ray.txt")
@@ -78,7 +78,7 @@ class Run:
     """One run of the command: what to do, and how it went."""
 
     def __init__(self, args: argparse.Namespace):
-        from detector.sources import common_base, expand_globs, is_video
+        from detector.folder import common_base, expand_globs, is_video
 
         self.args = args
         self.done = self.skipped = 0
@@ -100,15 +100,15 @@ class Run:
 
     def work(self) -> int:
         """Do everything; returns the exit code."""
-        from detector.pipeline import DEFAULT_CHECKPOINT, LEAST_CONFIDENCE, KeypointDetector
+        from detector.predictor import DEFAULT_CHECKPOINT, MIN_CONFIDENCE, KeypointDetector
 
         args = self.args
-        least = LEAST_CONFIDENCE if args.least_confidence is None else args.least_confidence
+        least = MIN_CONFIDENCE if args.min_confidence is None else args.min_confidence
         self.load = {
             "name": args.checkpoint or DEFAULT_CHECKPOINT,
             "device": args.device,
             "runtime": args.runtime,
-            "least_confidence": least,
+            "min_confidence": least,
         }
         self.detector = KeypointDetector.from_pretrained(**self.load)
         if self.images:
@@ -124,32 +124,32 @@ class Run:
         """Everything that is no video, by way of a journal in the folder."""
         from tqdm import tqdm
 
-        from detector.journal import Journal
-        from detector.sources import list_images
+        from detector.folder import list_images
+        from detector.resume_log import ResumeLog
 
-        with Journal(folder, self._settings(), resume=self.args.resume) as journal:
-            paths = journal.fresh(list_images(self.images, self.skip, skip_folder=self.output))
-            with tqdm(unit=" images", disable=None, delay=2, initial=journal.images) as bar:
+        with ResumeLog(folder, self._settings(), resume=self.args.resume) as resume_log:
+            paths = resume_log.pending(list_images(self.images, self.skip, skip_folder=self.output))
+            with tqdm(unit=" images", disable=None, delay=2, initial=resume_log.images) as bar:
                 for found in self._results(paths):
-                    journal.add(found)
+                    resume_log.add(found)
                     bar.update(len(found))
                     for image in found:
                         if image.error:
                             bar.write(_skipped(image.image, image.error), file=sys.stderr)
-            self._write(journal, folder)
-            journal.finish()
-            self.done += journal.images - journal.errors
-            self.skipped += journal.errors
+            self._write(resume_log, folder)
+            resume_log.finish()
+            self.done += resume_log.images - resume_log.errors
+            self.skipped += resume_log.errors
 
     def _settings(self) -> dict:
         places = {"folder": os.getcwd(), "base": str(self.base)}
-        return {key: self.load[key] for key in ("name", "runtime", "least_confidence")} | {
+        return {key: self.load[key] for key in ("name", "runtime", "min_confidence")} | {
             "drawn": self.args.draw,
             **places,
         }
 
     def _results(self, paths: Iterator[str]) -> Iterator[list]:
-        from detector.batch import Drawing, available_cores, detect_paths, workers_for
+        from detector.folder import Drawing, available_cores, detect_paths, workers_for
 
         args = self.args
         options = {"batch": args.batch, "drawing": None}
@@ -165,23 +165,23 @@ class Run:
             workers = workers_for(available_cores()) if len(first) > FEW else 0
         return detect_paths(self.detector, chain(first, paths), workers=workers, **options)
 
-    def _write(self, journal, folder: Path) -> None:
-        from detector.exports import write_results, write_text
+    def _write(self, resume_log, folder: Path) -> None:
+        from detector.formats import write_results, write_text
 
-        counts = f"{journal.images - journal.errors} images, {journal.faces} faces, {journal.errors} skipped"
+        counts = f"{resume_log.images - resume_log.errors} images, {resume_log.faces} faces, {resume_log.errors} skipped"
         if self.output is None:
-            write_text(journal, sys.stdout, self.args.format)
+            write_text(resume_log, sys.stdout, self.args.format)
             return
         target = folder / RESULT_FILES[self.args.format]
-        write_results(journal, target, self.args.format, base=self.base)
+        write_results(resume_log, target, self.args.format, base=self.base)
         print(f"{target}: {counts}")
 
     # --- videos --------------------------------------------------------------------------
 
     def track(self, video: str) -> None:
         """One video or camera: a table of its faces, and with --draw a video."""
-        from detector.batch import check_not_input
-        from detector.track import track_video
+        from detector.folder import check_not_input
+        from video.track import track_video
 
         table, drawn = self._video_files(video)
         if self.args.resume and table.exists():
@@ -191,7 +191,7 @@ class Run:
         try:
             check_not_input(drawn, video)
             summary = track_video(
-                self.detector, video, output, table, least_confidence=self.load["least_confidence"]
+                self.detector, video, output, table, min_confidence=self.load["min_confidence"]
             )
         except (OSError, ValueError) as error:
             self.skip(video, str(error))
@@ -201,9 +201,9 @@ class Run:
 
     def _video_files(self, video: str) -> tuple[Path, Path]:
         """Table and annotated video: clip.csv, drawn/clip.mp4; where these are taken, clip.avi.csv ...."""
-        from detector.exports import place_below
+        from detector.formats import output_path
 
-        name = place_below(self.output, video.replace(":", ""), self.base)
+        name = output_path(self.output, video.replace(":", ""), self.base)
         stem = name.with_suffix("") if name.with_suffix("") not in self.tables else name
         self.tables.append(stem)
         drawn = self.output / "drawn" / stem.relative_to(self.output)

@@ -13,11 +13,12 @@ import json
 import sys
 from pathlib import Path
 
+from checkpoint import SAVED_MODELS, ModelConfig, find_checkpoint, load_checkpoint
 from data_fetch import DataError, find_data
-from data_labels import shift_keypoints
-from data_load import SPLITS
+from data_load import SPLITS, shift_keypoints
 from detector import DEFAULT_CHECKPOINT
-from detector.evaluation import (
+from models import count_macs, count_parameters
+from training.evaluation import (
     FACES,
     CheckpointPredictor,
     ConstantPredictor,
@@ -25,10 +26,8 @@ from detector.evaluation import (
     check_leak,
     evaluate,
 )
-from models import count_multiply_adds, count_parameters
-from training.checkpoint import SAVED_MODELS, ModelConfig, find_checkpoint, load_checkpoint
+from training.loop import set_malloc_options
 from training.metrics import summarise
-from training.parts import keep_freed_memory
 from training.records import note_in_config, save_record
 
 BASELINES = {"constant": ConstantPredictor, "nearest": NearestPredictor}
@@ -42,15 +41,15 @@ def measure(name: str, split: str, faces: str, data, *, allow_leak: bool = False
     if name in BASELINES:
         predictor = BASELINES[name](BASELINE_CONFIG)
         row |= {"model": name, "recipe": "", "seed": 0, "leak": split == "official", "params": 0}
-        row["multiply_adds"] = 0
+        row["macs"] = 0
     else:
         model, config = load_checkpoint(name)
         predictor = CheckpointPredictor(model, config)
         row |= {"model": config.model, "recipe": config.recipe, "seed": config.seed}
         row["leak"] = check_leak(config.trained_on, split, allow_leak)
         row["trained_on"] = config.trained_on
-        row["params"], row["multiply_adds"] = count_parameters(model), count_multiply_adds(model)
-        row["looks"], row["mirror"] = config.looks, config.mirror
+        row["params"], row["macs"] = count_parameters(model), count_macs(model)
+        row["passes"], row["flip_tta"] = config.passes, config.flip_tta
     row["whole_view"] = predictor.config.whole_view
     row["sample"] = data.is_sample
     evaluation = evaluate(predictor, data.folder, split, faces, progress=progress)
@@ -68,20 +67,20 @@ def record_stem(name: str, split: str, faces: str) -> Path:
 
 def describe(row: dict) -> str:
     """A row for people: percent, with what stands beside each figure."""
-    notes = {"leak": "LEAKS", "sample": "EMBEDDED SAMPLE, not a result"}
+    notes = {"leak": "LEAKS", "sample": "SYNTHETIC SAMPLE, not a result"}
     marks = [note for key, note in notes.items() if row[key]]
     low, high = row["nme_interval"]
     lines = [
         f"{row['checkpoint']} on {row['split']} x {row['faces']} {' '.join(f'[{mark}]' for mark in marks)}",
         f"  NME      {100 * row['nme']:6.2f} %  (95 % interval over identities "
         f"{100 * low:.2f} to {100 * high:.2f}), found {100 * row['found']:.1f} % of {row['n']}",
-        f"  without the labels' own shift (data_labels.py): {100 * row['nme_unshifted']:.2f} %",
+        f"  without the labels' own shift (data_load.py): {100 * row['nme_unshifted']:.2f} %",
         f"  median   {100 * row['nme_median']:6.2f} %    over box size {100 * row['nme_box']:.2f} %",
         f"  AUC@8    {100 * row['auc_8']:6.1f} %    FR@10 {100 * row['fr_10']:.1f} %",
         "  regions  " + ", ".join(f"{name} {100 * value:.2f}" for name, value in row["regions"].items()),
         "  poses    "
         + ", ".join(f"{name} {100 * v['nme']:.2f} (n={v['n']})" for name, v in row["poses"].items()),
-        f"  {row['params']:,} parameters, {row['multiply_adds'] / 1e6:.1f} M multiply-adds a look",
+        f"  {row['params']:,} parameters, {row['macs'] / 1e6:.1f} M multiply-adds a look",
     ]
     return "\n".join(lines)
 
@@ -105,7 +104,7 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
 def main(arguments=None) -> int:
     """Measure, print, and return the exit code."""
     args = parse_arguments(arguments)
-    keep_freed_memory()
+    set_malloc_options()
     try:
         data = find_data(force_sample=args.data == "sample")
         row, evaluation = measure(

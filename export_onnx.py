@@ -17,15 +17,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from checkpoint import ModelConfig, find_checkpoint, load_checkpoint
 from data_fetch import DataError, find_data
 from data_load import FacialKeypointsDataset, load_split
-from detector.pipeline import RUNTIMES, crops_to_batch, find_keypoints, keypoints_matrix
-from detector.runtime import ONNX_OUTPUTS
+from detector.predictor import ONNX_OUTPUTS, RUNTIMES, crops_to_batch, keypoints_matrix, predict_keypoints
 from geometry import whole_image_matrix
-from training.checkpoint import ModelConfig, find_checkpoint, load_checkpoint
 
 CALIBRATION_IMAGES = 128
-SMALLEST_HALF = 1024  # numbers; below, a float16 weight saves nothing
+MIN_HALF_SIZE = 1024  # numbers; below, a float16 weight saves nothing
 
 
 class _Estimator(torch.nn.Module):
@@ -71,7 +70,7 @@ def store_as_half(proto):
     casts = []
     for weight in proto.graph.initializer:
         values = numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.size < SMALLEST_HALF:
+        if values.dtype != np.float32 or values.size < MIN_HALF_SIZE:
             continue
         if (values.astype(np.float16).astype(np.float32) == values).all():
             name = weight.name
@@ -140,7 +139,7 @@ def calibration_batches(model, config: ModelConfig, dataset: FacialKeypointsData
     images = [dataset.image(index) for index in range(0, len(dataset), step)][:CALIBRATION_IMAGES]
     size, view = config.input_size, config.whole_view
     starts = [whole_image_matrix(image.shape[:2], size, view) for image in images]
-    ends = [keypoints_matrix(points, config) for points in find_keypoints(model, config, images, starts)]
+    ends = [keypoints_matrix(points, config) for points in predict_keypoints(model, config, images, starts)]
     return [crops_to_batch(images, matrices, config) for matrices in (starts, ends)]
 
 

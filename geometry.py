@@ -15,18 +15,8 @@ coordinates: `crop = matrix @ [x, y, 1]`.
 
 import numpy as np
 
-from landmarks import GROUPS, MIRROR_ORDER, NUM_KEYPOINTS, OUTER_EYE_CORNERS
-from opencv import cv2
-
-
-def check_keypoints(keypoints) -> np.ndarray:
-    """`keypoints` as a finite (68, 2) float32 array, or a ValueError that says what it is."""
-    points = np.asarray(keypoints, dtype=np.float32)
-    if points.shape != (NUM_KEYPOINTS, 2):
-        raise ValueError(f"keypoints must have shape ({NUM_KEYPOINTS}, 2), got {points.shape}")
-    if not np.isfinite(points).all():
-        raise ValueError("keypoints must be finite numbers, got NaN or infinity")
-    return points
+from files import cv2
+from landmarks import FLIP_ORDER, GROUPS, OUTER_EYE_CORNERS
 
 
 def interocular_distance(keypoints: np.ndarray) -> np.ndarray:
@@ -100,7 +90,7 @@ def resize_matrix(shape_hw, new_shape_hw) -> np.ndarray:
 
 
 def crop_matrix(
-    centre_xy, side: float, size: int, *, rotation_deg: float = 0.0, mirror: bool = False
+    centre_xy, side: float, size: int, *, rotation_deg: float = 0.0, flip: bool = False
 ) -> np.ndarray:
     """Matrix from the image to a square crop of `size` x `size` pixels.
 
@@ -116,16 +106,16 @@ def crop_matrix(
     angle = np.deg2rad(rotation_deg)
     cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
     linear = np.array([[cos, sin], [-sin, cos]])
-    if mirror:
+    if flip:
         linear[0] *= -1
     middle = (size - 1) / 2
     offset = middle - linear @ np.asarray(centre_xy, dtype=np.float64)
     return np.column_stack([linear, offset])
 
 
-def square_crop_matrix(box_xyxy, margin: float, size: int) -> np.ndarray:
+def square_crop_matrix(box_xyxy, scale: float, size: int) -> np.ndarray:
     """Matrix to the square crop around a box: side = margin x the box's larger side."""
-    return crop_matrix(box_centre(box_xyxy), margin * box_side(box_xyxy), size)
+    return crop_matrix(box_centre(box_xyxy), scale * box_side(box_xyxy), size)
 
 
 def face_roll(keypoints) -> float:
@@ -143,19 +133,19 @@ def face_roll(keypoints) -> float:
     return float(-np.rad2deg(np.arctan2(along[1], along[0])))
 
 
-def face_crop_matrix(keypoints, margin: float, size: int, *, upright: bool) -> np.ndarray:
+def face_crop_matrix(keypoints, scale: float, size: int, *, align_roll: bool) -> np.ndarray:
     """Matrix to the square crop around keypoints (68, 2): side = margin x their box's larger side.
 
     upright: turn the crop so that the face stands upright in it.
     """
-    if not upright:
-        return square_crop_matrix(box_from_keypoints(keypoints), margin, size)
+    if not align_roll:
+        return square_crop_matrix(box_from_keypoints(keypoints), scale, size)
     points = np.asarray(keypoints, dtype=np.float64)
     turn = -face_roll(points)
     matrix = crop_matrix((0.0, 0.0), 1.0, 1, rotation_deg=turn)
     box = box_from_keypoints(transform_points(points, matrix))
     centre = transform_points(box_centre(box), invert(matrix))
-    return crop_matrix(centre, margin * box_side(box), size, rotation_deg=turn)
+    return crop_matrix(centre, scale * box_side(box), size, rotation_deg=turn)
 
 
 def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
@@ -226,7 +216,7 @@ def warp(image: np.ndarray, matrix: np.ndarray, size_wh, *, border_value: float 
     )
 
 
-def mirror_points(keypoints: np.ndarray, width: int) -> np.ndarray:
+def flip_keypoints(keypoints: np.ndarray, width: int) -> np.ndarray:
     """Keypoints (..., 68, 2) of the left-right mirrored image, indices swapped back.
 
     Without the swap the right eye would be called the left one, and a network
@@ -234,27 +224,27 @@ def mirror_points(keypoints: np.ndarray, width: int) -> np.ndarray:
     """
     mirrored = np.array(keypoints, dtype=np.float32)
     mirrored[..., 0] = width - 1 - mirrored[..., 0]
-    return mirrored[..., MIRROR_ORDER, :]
+    return mirrored[..., FLIP_ORDER, :]
 
 
-def mirror_image(image: np.ndarray) -> np.ndarray:
+def flip_image(image: np.ndarray) -> np.ndarray:
     """The image mirrored left to right."""
     return np.ascontiguousarray(image[:, ::-1])
 
 
-WHOLE_VIEWS = ("letterbox", "squash", "crop")
+WHOLE_VIEWS = ("letterbox", "stretch", "crop")
 
 
 def whole_image_matrix(shape_hw, size: int, view: str = "letterbox") -> np.ndarray:
     """Matrix from a whole image to a size x size square.
 
-    'letterbox' keeps the aspect and pads, 'squash' stretches both axes to fit,
+    'letterbox' keeps the aspect and pads, 'stretch' scales both axes to fit,
     'crop' is the centre of Rescale + CenterCrop with the 250 : 224 of the exercise.
     """
     height, width = shape_hw
     if view == "letterbox":
         return crop_matrix(box_centre((0, 0, width, height)), max(height, width), size)
-    if view == "squash":
+    if view == "stretch":
         return resize_matrix(shape_hw, (size, size))
     if view == "crop":
         return crop_matrix(box_centre((0, 0, width, height)), min(height, width) * 224 / 250, size)

@@ -1,7 +1,7 @@
 """Entry points for torch.hub, so that the detector works from any folder:
 
-    detector = torch.hub.load("PATH/TO/CLONE", "keypoint_detector", source="local")
-    faces = detector(image)
+detector = torch.hub.load("PATH/TO/CLONE", "keypoint_detector", source="local")
+faces = detector(image)
 """
 
 dependencies = ["torch", "torchvision", "numpy", "pandas", "cv2", "safetensors"]

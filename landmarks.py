@@ -63,7 +63,7 @@ INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
 OUTER_EYE_CORNERS = (RIGHT_EYE_OUTER, LEFT_EYE_OUTER)
 
 
-def _mirror_order() -> np.ndarray:
+def _flip_order() -> np.ndarray:
     """Index permutation for a mirrored face, built from pairs of (right, left) runs."""
     order = np.arange(NUM_KEYPOINTS)
     runs = [
@@ -82,10 +82,10 @@ def _mirror_order() -> np.ndarray:
     return order
 
 
-#: `keypoints[MIRROR_ORDER]` puts the points of a mirrored image back into the
+#: `keypoints[FLIP_ORDER]` puts the points of a mirrored image back into the
 #: scheme's order. It is its own inverse.
-MIRROR_ORDER = _mirror_order()
-MIRROR_ORDER.setflags(write=False)
+FLIP_ORDER = _flip_order()
+FLIP_ORDER.setflags(write=False)
 
 
 def group_of(index: int) -> str:
@@ -94,3 +94,13 @@ def group_of(index: int) -> str:
         if index in indices:
             return name
     raise ValueError(f"keypoint index must be 0 to {NUM_KEYPOINTS - 1}, got {index}")
+
+
+def check_keypoints(keypoints) -> np.ndarray:
+    """`keypoints` as a finite (68, 2) float32 array, or a ValueError that says what it is."""
+    points = np.asarray(keypoints, dtype=np.float32)
+    if points.shape != (NUM_KEYPOINTS, 2):
+        raise ValueError(f"keypoints must have shape ({NUM_KEYPOINTS}, 2), got {points.shape}")
+    if not np.isfinite(points).all():
+        raise ValueError("keypoints must be finite numbers, got NaN or infinity")
+    return points

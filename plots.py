@@ -19,12 +19,12 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
 
+from files import cv2
 from landmarks import CLOSED_GROUPS, GROUPS
-from opencv import cv2
 
 ORIGIN_KEY = "keypoints-origin"
-ORIGINS = ("drawing", "free photo", "sample", "data set")  # what comes later outweighs what is before
-BANNER = "embedded sample (drawn faces) - not a result"
+ORIGINS = ("drawing", "sample photo", "sample", "data set")  # what comes later outweighs what is before
+BANNER = "synthetic sample (drawn faces) - not a result"
 TRUE_COLOUR, PREDICTED_COLOUR, BOX_COLOUR = "#00d000", "#ff00ff", "#ffd000"
 SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
 
@@ -32,17 +32,17 @@ _state = {"sample": False}
 
 
 def use_sample(is_sample: bool) -> None:
-    """Say whether what follows is the embedded sample; if so, every figure and number says so."""
+    """Say whether what follows is the synthetic sample; if so, every figure and number says so."""
     _state["sample"] = bool(is_sample)
 
 
 def report(text: str) -> None:
-    """Print numbers; on the embedded sample, with its name in front."""
+    """Print numbers; on the synthetic sample, with its name in front."""
     print(f"[{BANNER}] {text}" if _state["sample"] else text)
 
 
 def table(frame, caption: str = "", formats: dict | None = None):
-    """A pandas frame as a notebook shows it, with a caption that says when it is the embedded sample."""
+    """A pandas frame as a notebook shows it, with a caption that says when it is the synthetic sample."""
     if _state["sample"]:
         caption = f"{BANNER}. {caption}"
     # a fixed id, so that the same table is the same output on every run
@@ -74,7 +74,7 @@ def mark(axis, origin: str | None) -> None:
 
 
 def figure_origin(figure: Figure) -> str:
-    """Where a figure's pixels are from; on the embedded sample every curve is the sample's, too."""
+    """Where a figure's pixels are from; on the synthetic sample every curve is the sample's, too."""
     least = "sample" if _state["sample"] else ORIGINS[0]
     return max(least, getattr(figure, "keypoints_origin", least), key=ORIGINS.index)
 

@@ -11,9 +11,9 @@ import argparse
 import sys
 from pathlib import Path
 
+from checkpoint import save_checkpoint
 from data_fetch import DataError, data_checksum, find_data
 from data_load import SPLITS
-from training.checkpoint import save_checkpoint
 from training.loop import TrainingError, train
 from training.recipes import RECIPES, get_recipe
 
@@ -69,8 +69,8 @@ def main(arguments=None) -> int:
     if args.export:
         save_checkpoint(Path(args.export), run.model, run.config, half=args.half)
     last = run.history[-1]
-    capped = f" of {recipe.epochs} (capped)" if run.config.capped else ""
-    epochs = f"{len(run.history)}{capped} epochs"
+    stopped_early = f" of {recipe.epochs} (capped)" if run.config.stopped_early else ""
+    epochs = f"{len(run.history)}{stopped_early} epochs"
     print(f"{run.folder / 'checkpoint'}: {epochs}, training NME {100 * last['nme']:.2f} %")
     return 0
 

@@ -5,7 +5,7 @@ detector = KeypointDetector.from_pretrained()
 faces = detector(image)
 """
 
-from detector.haar import HaarFaceDetector
-from detector.pipeline import DEFAULT_CHECKPOINT, Face, KeypointDetector, find_keypoints
+from detector.face_finders import HaarFaceDetector
+from detector.predictor import DEFAULT_CHECKPOINT, Face, KeypointDetector, predict_keypoints
 
-__all__ = ["DEFAULT_CHECKPOINT", "Face", "HaarFaceDetector", "KeypointDetector", "find_keypoints"]
+__all__ = ["DEFAULT_CHECKPOINT", "Face", "HaarFaceDetector", "KeypointDetector", "predict_keypoints"]

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from detector.pipeline import Face
+from detector.predictor import Face
+from files import cv2
 from landmarks import CLOSED_GROUPS, GROUPS
-from opencv import cv2
 
 LINE_RGB, POINT_RGB, BOX_RGB = (255, 255, 255), (255, 0, 255), (255, 208, 0)
 WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")

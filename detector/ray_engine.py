@@ -17,10 +17,10 @@ from functools import lru_cache
 from itertools import chain, islice
 from pathlib import Path
 
-from detector.batch import detect_paths
-from detector.pipeline import KeypointDetector
-from detector.results import ImageFaces, from_plain, to_plain
-from training.checkpoint import CONFIG_FILE
+from checkpoint import CONFIG_FILE
+from detector.folder import detect_paths
+from detector.predictor import KeypointDetector
+from detector.results import ImageFaces, from_dict, to_dict
 
 ROOT = Path(__file__).parent.parent
 SHARD = 64  # images a task: minutes lost at most when a node dies
@@ -78,7 +78,7 @@ def _map(shards: list[list[str]], load: dict, options: dict, tasks: int | None) 
     for row in _until_it_gives_up(rows.iter_rows()):
         if row["problem"]:
             raise RuntimeError(row["problem"])
-        found = [from_plain(values) for values in json.loads(row["found"])]
+        found = [from_dict(values) for values in json.loads(row["found"])]
         found = [image for image in found if image.image in waiting]
         waiting.difference_update(image.image for image in found)
         yield found
@@ -107,7 +107,7 @@ def detect_shard(row: dict, load: dict, options: dict, folder: str) -> dict:
         named = [_named(image, name) for image, name in zip(found, names, strict=True)]
     except (ValueError, OSError, RuntimeError, ImportError) as error:
         return {"found": "[]", "problem": str(error) or type(error).__name__}
-    return {"found": json.dumps([to_plain(image) for image in named]), "problem": ""}
+    return {"found": json.dumps([to_dict(image) for image in named]), "problem": ""}
 
 
 def _named(image: ImageFaces, name: str) -> ImageFaces:

@@ -6,7 +6,7 @@
 
 Coordinates keep a thousandth of a pixel, confidence 1/10000. They are in pixels as
 everywhere here (geometry.py): pixel (0, 0) is centred at (0, 0), boxes are edges.
-Files in several formats: detector/exports.py.
+Files in several formats: detector/formats.py.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from detector.pipeline import Face
-from geometry import check_box, check_keypoints
-from landmarks import NUM_KEYPOINTS
+from detector.predictor import Face
+from geometry import check_box
+from landmarks import NUM_KEYPOINTS, check_keypoints
 
 DECIMALS, CONFIDENCE_DECIMALS = 3, 4
 BOX_COLUMNS = ("left", "top", "right", "bottom")
@@ -48,7 +48,7 @@ def rounded(values, decimals: int = DECIMALS) -> list:
     return np.round(np.asarray(values, dtype=np.float64), decimals).tolist()
 
 
-def to_plain(found: ImageFaces) -> dict:
+def to_dict(found: ImageFaces) -> dict:
     """{'image', 'size_wh', 'faces': [{'box_xyxy', 'confidence', 'keypoints', 'radius'}]}, None for NaN.
 
     An image that could not be read is {'image', 'error'}.
@@ -56,10 +56,10 @@ def to_plain(found: ImageFaces) -> dict:
     if found.error:
         return {"image": found.image, "error": found.error}
     size = None if found.size_wh is None else [int(side) for side in found.size_wh]
-    return {"image": found.image, "size_wh": size, "faces": [_face_to_plain(face) for face in found.faces]}
+    return {"image": found.image, "size_wh": size, "faces": [_face_to_dict(face) for face in found.faces]}
 
 
-def _face_to_plain(face: Face) -> dict:
+def _face_to_dict(face: Face) -> dict:
     confident, with_radius = np.isfinite(face.confidence), np.isfinite(face.radius).all()
     return {
         "box_xyxy": rounded(face.box_xyxy),
@@ -69,8 +69,8 @@ def _face_to_plain(face: Face) -> dict:
     }
 
 
-def from_plain(values: dict) -> ImageFaces:
-    """The inverse of `to_plain`; ValueError for anything else."""
+def from_dict(values: dict) -> ImageFaces:
+    """The inverse of `to_dict`; ValueError for anything else."""
     try:
         if "error" in values:
             return ImageFaces(str(values["image"]), error=str(values["error"]))
@@ -104,7 +104,7 @@ def to_rows(found: Iterable[ImageFaces]) -> Iterator[list]:
     for image in found:
         size = image.size_wh or (None, None)
         for number, face in enumerate(image.faces):
-            plain = _face_to_plain(face)
+            plain = _face_to_dict(face)
             points = [value for point in plain["keypoints"] for value in point]
             radius = plain["radius"] or [None] * NUM_KEYPOINTS
             confidence = plain["confidence"]

@@ -3,6 +3,6 @@
 `from filters import wear`, then `wear(image, faces[0].keypoints, "sunglasses")`.
 """
 
-from filters.wear import list_filters, wear, wear_all, wear_video
+from filters.apply import apply_filter, apply_filter_to_faces, apply_filter_to_video, list_filters
 
-__all__ = ["list_filters", "wear", "wear_all", "wear_video"]
+__all__ = ["apply_filter", "apply_filter_to_faces", "apply_filter_to_video", "list_filters"]

@@ -6,7 +6,7 @@ eyes, 100 units from outer eye corner to outer eye corner.
 
 import numpy as np
 
-from opencv import cv2
+from files import cv2
 
 OVERSAMPLING = 4
 OVERLAP = 2.0  # face units, see Canvas.halves

@@ -11,7 +11,8 @@ landmark that the drawing really sits on, and the fit is moved to it.
 import numpy as np
 
 import landmarks
-from geometry import check_keypoints, transform_points
+from geometry import transform_points
+from landmarks import check_keypoints
 
 #: Outer eye corners closer than this, in pixels, are no face that could wear anything.
 MIN_INTEROCULAR = 1.0

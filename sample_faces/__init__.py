@@ -1,4 +1,4 @@
-"""The embedded sample: drawn faces with exact keypoints, generated from a seed.
+"""The synthetic sample: drawn faces with exact keypoints, generated from a seed.
 
 Stands in for the YouTube Faces images where neither they nor a network
 connection are at hand, so that the notebooks, the training and the tests run

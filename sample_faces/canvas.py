@@ -8,8 +8,8 @@ anti-alias, which the shrinking does anyway). Colours are RGB, 0 to 255.
 
 import numpy as np
 
+from files import cv2
 from geometry import resize_matrix, transform_points
-from opencv import cv2
 
 SUBPIXEL_BITS = 4  # OpenCV draws polygons on a grid of 1/16 pixel
 Colour = tuple[float, float, float]

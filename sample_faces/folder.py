@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from files import cv2
 from landmarks import NUM_KEYPOINTS
-from opencv import cv2
 from sample_faces.frames import draw_face
 from sample_faces.people import draw_identity
 
@@ -46,7 +46,7 @@ def write_sample(
         return folder
     if folder.exists() and not is_sample(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise FileExistsError(
-            f"{folder} holds something that is not the embedded sample; nothing was written. "
+            f"{folder} holds something that is not the synthetic sample; nothing was written. "
             "Name an empty or new folder."
         )
     folder.parent.mkdir(parents=True, exist_ok=True)

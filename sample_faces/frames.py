@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from geometry import check_keypoints
+from landmarks import check_keypoints
 from sample_faces.head import Expression, Shape, View, fit_view, project_head
 from sample_faces.painter import Painter
 from sample_faces.people import (

@@ -1,4 +1,4 @@
-"""The head behind the embedded sample: 68 points in 3-D, built from a few numbers.
+"""The head behind the synthetic sample: 68 points in 3-D, built from a few numbers.
 
 No pixels and no randomness in here: `people.py` draws the numbers from a seed,
 `painter.py` paints what this module projects.
@@ -16,7 +16,7 @@ from functools import cached_property
 
 import numpy as np
 
-from landmarks import GROUPS, MIRROR_ORDER, NUM_KEYPOINTS
+from landmarks import FLIP_ORDER, GROUPS, NUM_KEYPOINTS
 
 EAR_Z = -0.52  # depth of the jaw line's upper ends
 FRONT_Z = 0.25  # depth of chin and forehead in the middle of the face
@@ -64,7 +64,7 @@ def canonical_head() -> np.ndarray:
 
     x to the right in the image, y down, z towards the viewer; the unit is the
     distance between the outer eye corners, whose middle is the origin. Exactly
-    symmetric: mirroring x and applying MIRROR_ORDER gives the same array.
+    symmetric: mirroring x and applying FLIP_ORDER gives the same array.
     """
     return head_points(Shape(), Expression())
 
@@ -79,11 +79,11 @@ def head_points(shape: Shape, expression: Expression) -> np.ndarray:
     points[list(GROUPS["right_eye"])] = _right_eye(shape, expression)
     points[list(GROUPS["outer_lips"])] = _lips(shape, expression, inner=False)
     points[list(GROUPS["inner_lips"])] = _lips(shape, expression, inner=True)
-    mirrored = points[MIRROR_ORDER] * [-1.0, 1.0, 1.0]
+    mirrored = points[FLIP_ORDER] * [-1.0, 1.0, 1.0]
     for group in ("left_brow", "left_eye"):
         points[list(GROUPS[group])] = mirrored[list(GROUPS[group])]
     # The mean with its own mirror image removes the last rounding differences of the two halves.
-    return (points + points[MIRROR_ORDER] * [-1.0, 1.0, 1.0]) / 2
+    return (points + points[FLIP_ORDER] * [-1.0, 1.0, 1.0]) / 2
 
 
 def _columns(x, y, z) -> np.ndarray:

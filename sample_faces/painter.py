@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from files import cv2
 from landmarks import GROUPS
-from opencv import cv2
 from sample_faces.canvas import (
     SUBPIXEL_BITS,
     Canvas,

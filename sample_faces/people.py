@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from opencv import cv2
+from files import cv2
 from sample_faces.canvas import Colour, mix
 from sample_faces.head import Expression, Shape
 from sample_faces.painter import Light, Look

@@ -1,4 +1,4 @@
-"""What several test modules share: the embedded sample, a free photo, the real data where there are any."""
+"""What several test modules share: the synthetic sample, a sample photo, the real data where there are any."""
 
 import os
 from pathlib import Path
@@ -15,12 +15,12 @@ torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 @pytest.fixture(scope="session")
 def sample_folder(tmp_path_factory) -> Path:
-    """A small embedded sample: 8 identities."""
+    """A small synthetic sample: 8 identities."""
     return write_sample(tmp_path_factory.mktemp("sample") / "data", identities=8)
 
 
 @pytest.fixture(scope="session")
-def free_photo():
+def sample_photo():
     """A photo in the public domain with one face, 512x512x3 uint8 RGB."""
     return skimage.data.astronaut()
 
@@ -35,5 +35,5 @@ def real_data() -> Path:
             raise  # named, but not there: a mistake, and no reason to skip
         pytest.skip("the real data are not here (set KEYPOINTS_DATA)")
     if data.is_sample:
-        pytest.skip("KEYPOINTS_DATA names the embedded sample")
+        pytest.skip("KEYPOINTS_DATA names the synthetic sample")
     return data.folder

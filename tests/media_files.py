@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from scene import frame
 
-from detector.frames import read_frames
-from opencv import cv2
+from files import cv2
+from video.frames import read_frames
 
 
 def write_image(path, value=100, size_wh=(24, 16)) -> str:

@@ -7,11 +7,10 @@ import numpy as np
 import pytest
 
 from detector import Face
-from detector.motion import face_distance
-from detector.tracker import FaceTracker
 from geometry import box_centre, box_from_keypoints, scale_box
 from landmarks import NUM_KEYPOINTS
 from sample_faces import canonical_head
+from video.tracker import FaceTracker, face_distance
 
 SHAPE = canonical_head()[:, :2]
 SHAPE = (SHAPE - (SHAPE.min(axis=0) + SHAPE.max(axis=0)) / 2) / np.ptp(SHAPE, axis=0).max()

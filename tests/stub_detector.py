@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from checkpoint import ModelConfig
 from detector import KeypointDetector
-from detector.faces import FixedBoxes
-from detector.runtime import Estimates
-from training.checkpoint import ModelConfig
+from detector.face_finders import FixedBoxes
+from detector.predictor import Estimates
 
-CONFIG = ModelConfig(model="stub", input_size=32, keypoint_mean=0.0, keypoint_std=1.0, looks=2)
+CONFIG = ModelConfig(model="stub", input_size=32, keypoint_mean=0.0, keypoint_std=1.0, passes=2)
 
 
 def ring_network(batch: np.ndarray) -> Estimates:
@@ -21,7 +21,7 @@ def ring_network(batch: np.ndarray) -> Estimates:
     return Estimates(points, confidence.astype(np.float32), radius.astype(np.float32))
 
 
-def stub_detector(face_detector=None, *, looks: int = CONFIG.looks) -> KeypointDetector:
+def stub_detector(face_detector=None, *, passes: int = CONFIG.passes) -> KeypointDetector:
     """With a face in the corner of each image, unless a face detector says otherwise."""
     face_detector = face_detector or FixedBoxes([[0, 0, 1, 1]])
-    return KeypointDetector(ring_network, replace(CONFIG, looks=looks), face_detector)
+    return KeypointDetector(ring_network, replace(CONFIG, passes=passes), face_detector)

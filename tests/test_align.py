@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 import landmarks
-from detector.align import align_face, blur_faces, face_outline, face_template, five_points
-from detector.haar import HaarFaceDetector
+from analysis.alignment import align_face, face_template, five_points
+from analysis.privacy import blur_faces, face_outline
+from detector.face_finders import HaarFaceDetector
+from files import cv2
 from geometry import box_centre, box_side, transform_points
-from opencv import cv2
 from sample_faces import canonical_head, draw_face
 from sample_faces.head import Expression, Shape, View, forehead_points
 
@@ -186,14 +187,14 @@ def test_detected_faces_and_arrays_of_keypoints_are_both_taken():
     assert (expected != image).any(axis=-1)[95:110, 115:125].mean() > 0.95
 
 
-def test_nobody_finds_the_face_of_a_photo_any_more(free_photo):
+def test_nobody_finds_the_face_of_a_photo_any_more(sample_photo):
     find = HaarFaceDetector()
-    box = find(free_photo)[0]
+    box = find(sample_photo)[0]
     # the cascade's box spans about 1.9 head units, its middle lies 0.4 below the eyes
     scale = box_side(box) / 1.9
     keypoints = face(scale=scale, offset_xy=tuple(box_centre(box) - [0, 0.4 * scale]))
     for style in ("blur", "pixelate"):
-        hidden = blur_faces(free_photo, [keypoints], style=style)
+        hidden = blur_faces(sample_photo, [keypoints], style=style)
         sharpened = cv2.addWeighted(hidden, 4.0, cv2.GaussianBlur(hidden, (0, 0), scale / 4), -3.0, 0)
         assert len(find(hidden)) == len(find(sharpened)) == 0
 

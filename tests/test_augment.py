@@ -3,19 +3,19 @@
 import numpy as np
 import pytest
 
-from augment import (
+from geometry import box_from_keypoints
+from training.augment import (
     NO_AUGMENTATION,
     Augmentation,
-    FaceWarp,
+    RandomAffineCrop,
     RandomBlur,
-    RandomGainOffset,
+    RandomBrightnessContrast,
     RandomOcclusion,
-    StretchGray,
+    RescaleIntensity,
     training_steps,
 )
-from geometry import box_from_keypoints
 
-STRONG = Augmentation(rotation_deg=40, scale=0.3, shift=0.1, flip=0.5, wide=0.5)
+STRONG = Augmentation(rotation_deg=40, scale=0.3, shift=0.1, flip_prob=0.5, wide_crop_prob=0.5)
 
 
 def painted_sample(seed=0, places=((70, 60), (90, 110), (120, 80))):
@@ -28,19 +28,19 @@ def painted_sample(seed=0, places=((70, 60), (90, 110), (120, 80))):
     return {"image": image, "keypoints": keypoints}
 
 
-@pytest.mark.parametrize("frame", ["whole", "face"])
+@pytest.mark.parametrize("crop_mode", ["whole", "face"])
 @pytest.mark.parametrize("seed", range(12))
-def test_painted_pixels_are_found_at_their_keypoints(frame, seed):
+def test_painted_pixels_are_found_at_their_keypoints(crop_mode, seed):
     # index 8 (the chin) is its own mirror image, so its blob must be there with or without a flip
     sample = painted_sample()
-    out = FaceWarp(160, frame, 1.6, STRONG)({**sample, "rng": np.random.default_rng(seed)})
+    out = RandomAffineCrop(160, crop_mode, 1.6, STRONG)({**sample, "rng": np.random.default_rng(seed)})
     bright = out["image"][..., 0].astype(float) * (out["image"][..., 0] > 200)  # only the chin is this bright
     x, y = out["keypoints"][8]
     if bright.any() and min(x, y) > 12 and max(x, y) < 147:
         ys, xs = np.mgrid[:160, :160]
         centre = (xs * bright).sum() / bright.sum(), (ys * bright).sum() / bright.sum()
         np.testing.assert_allclose(centre, (x, y), atol=0.6)
-    again = FaceWarp(160, frame, 1.6, STRONG)({**sample, "rng": np.random.default_rng(seed)})
+    again = RandomAffineCrop(160, crop_mode, 1.6, STRONG)({**sample, "rng": np.random.default_rng(seed)})
     np.testing.assert_array_equal(again["keypoints"], out["keypoints"])
 
 
@@ -49,7 +49,7 @@ def test_painted_pixels_are_inside_for_most_draws():
     sample = painted_sample()
     inside = 0
     for seed in range(12):
-        out = FaceWarp(160, "whole", 1.6, STRONG)({**sample, "rng": np.random.default_rng(seed)})
+        out = RandomAffineCrop(160, "whole", 1.6, STRONG)({**sample, "rng": np.random.default_rng(seed)})
         x, y = out["keypoints"][8]
         inside += (out["image"] > 200).any() and min(x, y) > 12 and max(x, y) < 147
     assert inside >= 6
@@ -58,8 +58,8 @@ def test_painted_pixels_are_inside_for_most_draws():
 def test_flip_swaps_the_indices():
     sample = painted_sample()
     flip_only = Augmentation(0, 0, 0, 1.0, 0, (1.0, 1.0), 0, 0, 0, 0)
-    plain = FaceWarp(200, "whole", augmentation=NO_AUGMENTATION)(dict(sample))
-    flipped = FaceWarp(200, "whole", augmentation=flip_only)(dict(sample))
+    plain = RandomAffineCrop(200, "whole", augmentation=NO_AUGMENTATION)(dict(sample))
+    flipped = RandomAffineCrop(200, "whole", augmentation=flip_only)(dict(sample))
     np.testing.assert_array_equal(flipped["image"], plain["image"][:, ::-1])
     np.testing.assert_allclose(flipped["keypoints"][45, 0], 199 - plain["keypoints"][36, 0], atol=1e-3)
     np.testing.assert_allclose(flipped["keypoints"][45, 1], plain["keypoints"][36, 1], atol=1e-3)
@@ -67,7 +67,7 @@ def test_flip_swaps_the_indices():
 
 def test_without_augmentation_the_face_fills_its_share():
     sample = painted_sample()
-    out = FaceWarp(96, "face", 1.5)(sample)
+    out = RandomAffineCrop(96, "face", 1.5)(sample)
     left, top, right, bottom = box_from_keypoints(out["keypoints"]) + 0.5 * np.array([1, 1, -1, -1])
     assert max(right - left, bottom - top) == pytest.approx(96 / 1.5, rel=0.03)
     assert (left + right) / 2 == pytest.approx(47.5, abs=0.6)
@@ -75,11 +75,13 @@ def test_without_augmentation_the_face_fills_its_share():
 
 def test_rotation_spread_is_as_stated():
     # the angle of the line between two keypoints, over many draws
-    settings = Augmentation(rotation_deg=15, scale=0, shift=0, flip=0, wide=0)
+    settings = Augmentation(rotation_deg=15, scale=0, shift=0, flip_prob=0, wide_crop_prob=0)
     sample = painted_sample()
     angles = []
     for seed in range(400):
-        out = FaceWarp(96, "whole", augmentation=settings)({**sample, "rng": np.random.default_rng(seed)})
+        out = RandomAffineCrop(96, "whole", augmentation=settings)(
+            {**sample, "rng": np.random.default_rng(seed)}
+        )
         before, after = (s["keypoints"][45] - s["keypoints"][36] for s in (sample, out))
         turn = np.arctan2(after[1], after[0]) - np.arctan2(before[1], before[0])
         angles.append(np.rad2deg((turn + np.pi) % (2 * np.pi) - np.pi))
@@ -88,11 +90,12 @@ def test_rotation_spread_is_as_stated():
 
 
 @pytest.mark.parametrize(
-    "step", [RandomGainOffset(0.3, 0.2), RandomBlur(1.0), RandomOcclusion(1.0), StretchGray(-1.0, 1.0)]
+    "step",
+    [RandomBrightnessContrast(0.3, 0.2), RandomBlur(1.0), RandomOcclusion(1.0), RescaleIntensity(-1.0, 1.0)],
 )
 def test_light_changes_move_nothing_and_leave_the_input(step):
     image = np.random.default_rng(0).integers(256, size=(64, 64), dtype=np.uint8)
-    if isinstance(step, StretchGray):
+    if isinstance(step, RescaleIntensity):
         image = image.astype(np.float32) / 255
     sample = {"image": image.copy(), "keypoints": np.zeros((68, 2), np.float32)}
     out = step({**sample, "rng": np.random.default_rng(3)})
@@ -121,4 +124,4 @@ def test_steps_are_left_out_where_their_strength_is_zero():
 
 def test_unknown_frame_is_named():
     with pytest.raises(ValueError, match="'whole' or 'face', got 'half'"):
-        FaceWarp(96, "half")
+        RandomAffineCrop(96, "half")

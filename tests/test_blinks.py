@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from detector.measure import blinks, eye_opening
+from analysis.openings import blinks, eye_opening
 from sample_faces.head import Expression, Shape, View, project_head
 
 UNIT = 60.0  # inter-ocular distance in pixels

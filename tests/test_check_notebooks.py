@@ -8,16 +8,16 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
 from notebook_files import display, kept, picture, printed, write
 
-import check_notebooks
 import plots
-from check_notebooks import ROOT, problems
+from tools import check_notebooks
+from tools.check_notebooks import ROOT, problems
 
 
 def problems_of(tmp_path, *cells):
     return problems(write(tmp_path / "some.ipynb", new_markdown_cell("# A title"), *cells))
 
 
-@pytest.mark.parametrize("origin", ["drawing", "free photo"])
+@pytest.mark.parametrize("origin", ["drawing", "sample photo"])
 def test_marked_pictures_and_numbers_may_be_committed(tmp_path, origin):
     text = "NME 4.11 %, https://example.org/home/x, and/or/usr/bin"
     outputs = [
@@ -68,7 +68,7 @@ PLANTED = {
         "in markdown": new_markdown_cell(f"![face](data:image/png;base64,{DATA_SET})"),
         "in code": new_code_cell(f"show('data:image/png;base64,{DATA_SET}')"),
     },
-    "made from the embedded sample": {"a chart": kept(display("image/png", picture("sample"), "sample"))},
+    "made from the synthetic sample": {"a chart": kept(display("image/png", picture("sample"), "sample"))},
     "does not say where it is from": {
         "PNG": kept(display("image/png", PNG)),
         "JPEG": kept(display("image/jpeg", JPEG)),
@@ -82,9 +82,9 @@ PLANTED = {
     },
     "unknown origin 'the net'": {"PNG": kept(display("image/png", picture("the net")))},
     "cannot be read": {"PNG": kept(display("image/png", "AAAA", "drawing"))},
-    "says 'embedded sample'": {
+    "says 'synthetic sample'": {
         "numbers": kept(printed(f"[{plots.BANNER}] NME 3 %")),
-        "a table": kept(display("text/html", "<table><caption>Embedded sample: x</caption></table>")),
+        "a table": kept(display("text/html", "<table><caption>Synthetic sample: x</caption></table>")),
     },
     "path of one machine": {
         "a home": kept(printed("wrote /home/ann/keypoints/a.json")),
@@ -134,7 +134,7 @@ def test_the_command_names_the_notebook_and_the_cell(tmp_path, capsys):
 
 def test_what_plots_shows_carries_its_origin(tmp_path):
     """The mark that `problems` looks for is the one that plots writes."""
-    for origin, expected in [("drawing", 0), ("free photo", 0), ("data set", 1)]:
+    for origin, expected in [("drawing", 0), ("sample photo", 0), ("data set", 1)]:
         figure, axis = plots.new_figure()
         plots.draw_image(axis, np.zeros((4, 4, 3), np.uint8), origin=origin)
         png = base64.b64encode(plots.figure_png(figure)).decode()

@@ -14,19 +14,15 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import torch
 
+import checkpoint
+from checkpoint import CheckpointError, ModelConfig, load_checkpoint, load_config, save_checkpoint
+from files import write_json
 from models import build_model
-from training import checkpoint
-from training.checkpoint import (
-    CheckpointError,
-    ModelConfig,
-    load_checkpoint,
-    load_config,
-    save_checkpoint,
-    write_json,
-)
 from training.recipes import RECIPES
 
-CONFIG = ModelConfig(model="naimishnet", input_size=32, looks=3, trained_on="identity", measured={"nme": 0.1})
+CONFIG = ModelConfig(
+    model="naimishnet", input_size=32, passes=3, trained_on="identity", measured={"nme": 0.1}
+)
 
 
 def a_network():
@@ -200,7 +196,7 @@ class Hub(SimpleHTTPRequestHandler):
 
 def fetch_from_hub(tmp_path, port, name):
     script = "import sys\nfrom training.checkpoint import *\n"
-    script += "try:\n print(load_checkpoint(sys.argv[1])[1].looks)"
+    script += "try:\n print(load_checkpoint(sys.argv[1])[1].passes)"
     script += "\nexcept CheckpointError as e:\n print('CheckpointError', e)"
     environment = {
         "HF_ENDPOINT": f"http://127.0.0.1:{port}", "HF_HOME": str(tmp_path / "cache"),

@@ -14,19 +14,19 @@ pytestmark = [
 ]
 
 
-def test_training_runs_on_the_device_and_its_checkpoint_on_the_cpu(sample_folder, tmp_path, free_photo):
-    recipe = get_recipe("good").override({"epochs": 2, "batch_size": 8, "labels": "given"})
+def test_training_runs_on_the_device_and_its_checkpoint_on_the_cpu(sample_folder, tmp_path, sample_photo):
+    recipe = get_recipe("heatmapnet_fast").override({"epochs": 2, "batch_size": 8, "labels": "raw"})
     run = train(recipe, sample_folder, split="official", run_folder=tmp_path / "run", progress=False)
     assert next(run.model.parameters()).is_cuda
     assert all(np.isfinite([row["loss"], row["nme"]]).all() for row in run.history)
     [face] = KeypointDetector.from_pretrained(tmp_path / "run" / "checkpoint")(
-        free_photo, boxes_xyxy=[[170, 50, 280, 160]]
+        sample_photo, boxes_xyxy=[[170, 50, 280, 160]]
     )
     assert np.isfinite(face.keypoints).all()
 
 
 def test_a_run_goes_on_on_the_device(sample_folder, tmp_path):
-    recipe = get_recipe("good").override({"epochs": 1, "batch_size": 8, "labels": "given"})
+    recipe = get_recipe("heatmapnet_fast").override({"epochs": 1, "batch_size": 8, "labels": "raw"})
     options = {"split": "official", "run_folder": tmp_path / "run", "progress": False}
     train(recipe, sample_folder, **options)
     (tmp_path / "run" / "checkpoint" / "config.json").unlink()
@@ -36,9 +36,9 @@ def test_a_run_goes_on_on_the_device(sample_folder, tmp_path):
 
 
 @pytest.mark.parametrize("boxes", [None, [[170, 50, 280, 160]]])
-def test_detection_agrees_with_the_cpu(free_photo, boxes):
-    on_cpu = KeypointDetector.from_pretrained()(free_photo, boxes_xyxy=boxes)
-    on_device = KeypointDetector.from_pretrained(device="cuda")(free_photo, boxes_xyxy=boxes)
+def test_detection_agrees_with_the_cpu(sample_photo, boxes):
+    on_cpu = KeypointDetector.from_pretrained()(sample_photo, boxes_xyxy=boxes)
+    on_device = KeypointDetector.from_pretrained(device="cuda")(sample_photo, boxes_xyxy=boxes)
     assert len(on_cpu) == len(on_device) > 0
     for ours, theirs in zip(on_cpu, on_device, strict=True):
         # convolutions may run in TF32 there, with 10 bits of mantissa

@@ -7,7 +7,6 @@ import torch
 from PIL import Image
 from torchvision.transforms import Compose
 
-from data_files import find_photos, free_photos
 from data_load import (
     SPLITS_FILE,
     CenterCrop,
@@ -17,12 +16,12 @@ from data_load import (
     Rescale,
     ToTensor,
     assign_splits,
+    find_photos,
     identity_of,
     load_split,
-    read_image,
-    read_pts,
-    to_gray,
+    sample_photos,
 )
+from files import read_image, read_pts, to_gray
 
 
 def a_sample(height=60, width=40, seed=0):
@@ -141,7 +140,7 @@ def test_pts_files_count_from_one(tmp_path):
 
 
 def test_free_photos_and_own_photos(tmp_path, monkeypatch):
-    photos = free_photos()
+    photos = sample_photos()
     assert {name: photo.shape for name, photo in photos.items()} == {
         "astronaut": (512, 512, 3),
         "hopper": (600, 512, 3),

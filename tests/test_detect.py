@@ -15,10 +15,10 @@ from stub_detector import stub_detector
 
 import detect as command
 from detector import KeypointDetector
-from detector.exports import read_results
-from detector.faces import FixedBoxes
-from detector.journal import JOURNAL_FILE
-from opencv import cv2
+from detector.face_finders import FixedBoxes
+from detector.formats import read_results
+from detector.resume_log import RESUME_LOG_FILE
+from files import cv2
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 @pytest.fixture
 def stub():
     """Knows its answer: one face in each image."""
-    return stub_detector(FixedBoxes([[2, 2, 12, 14]]), looks=1)
+    return stub_detector(FixedBoxes([[2, 2, 12, 14]]), passes=1)
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_folders_in_every_format(run, folder, tmp_path, format, name, images):
     assert out == f"{Path('out') / name}: 3 images, 3 faces, 1 skipped\n"
     assert err.startswith(f"detect.py: skipped: {folder / 'text.jpg'} is not an image")
     assert len(read_results(tmp_path / "out" / name)) == images
-    assert sorted(os.listdir("out")) == sorted([JOURNAL_FILE, "drawn", name])
+    assert sorted(os.listdir("out")) == sorted([RESUME_LOG_FILE, "drawn", name])
     assert len(list((tmp_path / "out" / "drawn").rglob("*.*"))) == 3
 
 
@@ -104,7 +104,7 @@ def test_exit_codes(run, folder, inputs, code, message):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["a.jpg", "--format", "xml"], ["a.jpg", "--least-confidence", "2"], ["a.jpg", "--batch", "0"],
+    [[], ["a.jpg", "--format", "xml"], ["a.jpg", "--min-confidence", "2"], ["a.jpg", "--batch", "0"],
      ["a.jpg", "--workers", "-1"], ["a.jpg", "--runtime", "tf"]],
 )  # fmt: skip
 def test_a_wrong_line_leaves_with_1(arguments, capsys):
@@ -131,10 +131,10 @@ def test_resume_takes_new_files_and_changes_formats(run, folder):
     code, out, err = run(folder, "--output", "out", "--resume", "--format", "csv")
     assert (code, err) == (2, "")  # what was skipped before is not tried again
     assert "4 images, 4 faces, 1 skipped" in out
-    code, _, err = run(folder, "--output", "out", "--resume", "--least-confidence", "0.6")
+    code, _, err = run(folder, "--output", "out", "--resume", "--min-confidence", "0.6")
     assert code == 1
-    assert "least_confidence was 0.5, is 0.6" in err
-    assert run(folder, "--output", "out", "--least-confidence", "0.6")[0] == 2
+    assert "min_confidence was 0.5, is 0.6" in err
+    assert run(folder, "--output", "out", "--min-confidence", "0.6")[0] == 2
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_videos_and_images_in_one_line(run, folder, clip, tmp_path):
     files = sorted(p.relative_to(tmp_path).as_posix() for p in (tmp_path / "out").rglob("*.*"))
     assert files == [
         "out/clips/clip.csv", "out/clips/clip.mov.csv", "out/drawn/clips/clip.mov.mp4",
-        "out/drawn/clips/clip.mp4", "out/drawn/in/a.png", "out/faces.json", "out/journal.jsonl",
+        "out/drawn/clips/clip.mp4", "out/drawn/in/a.png", "out/faces.json", "out/resume_log.jsonl",
     ]  # fmt: skip
     table = tmp_path / "out" / "clips" / "clip.csv"
     assert len(table.read_text().splitlines()) == 1 + 5
@@ -202,45 +202,45 @@ def start(arguments, cwd) -> subprocess.Popen:
     )
 
 
-def lines_of(journal: Path) -> int:
-    return journal.read_bytes().count(b"\n") - 1 if journal.exists() else 0
+def lines_of(resume_log: Path) -> int:
+    return resume_log.read_bytes().count(b"\n") - 1 if resume_log.exists() else 0
 
 
-def wait_for_lines(process: subprocess.Popen, journal: Path, count: int) -> None:
+def wait_for_lines(process: subprocess.Popen, resume_log: Path, count: int) -> None:
     deadline = time.monotonic() + 300
-    while lines_of(journal) < count:
+    while lines_of(resume_log) < count:
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline, "the run does not get on"
         time.sleep(0.005)
 
 
-def test_a_run_that_is_killed_and_interrupted_ends_like_one_that_was_not(tmp_path, free_photo, capsys):
+def test_a_run_that_is_killed_and_interrupted_ends_like_one_that_was_not(tmp_path, sample_photo, capsys):
     photos = tmp_path / "photos"
     photos.mkdir()
     for number in range(MANY):
-        part = free_photo[: 260 + number % 30, 80 + number % 30 : 380]
+        part = sample_photo[: 260 + number % 30, 80 + number % 30 : 380]
         cv2.imwrite(str(photos / f"{number:02}.png"), cv2.cvtColor(part, cv2.COLOR_RGB2BGR))
     (photos / "03.jpg").write_text("not an image")
     line = ["photos", "--batch", "1", "--workers", "1", "--output", "out"]
-    journal = tmp_path / "out" / JOURNAL_FILE
+    resume_log = tmp_path / "out" / RESUME_LOG_FILE
 
     killed = start(line, tmp_path)
-    wait_for_lines(killed, journal, 5)
+    wait_for_lines(killed, resume_log, 5)
     killed.kill()
     killed.communicate()
-    done = lines_of(journal)
+    done = lines_of(resume_log)
     assert 5 <= done < MANY + 1, "it was over before it was killed"
-    with journal.open("ab") as file:
+    with resume_log.open("ab") as file:
         file.write(b'{"image": "photos/99.png", "size_wh": [1')  # as if it was killed in the middle of a line
 
     interrupted = start([*line, "--resume"], tmp_path)
-    wait_for_lines(interrupted, journal, done + 5)
+    wait_for_lines(interrupted, resume_log, done + 5)
     interrupted.send_signal(signal.SIGINT)
     _, err = interrupted.communicate()
     assert interrupted.returncode == 130, err
     assert b"--resume" in err
     assert b"Traceback" not in err
-    assert lines_of(journal) < MANY + 1, "it was over before it was interrupted"
+    assert lines_of(resume_log) < MANY + 1, "it was over before it was interrupted"
 
     whole = tmp_path / "whole"
     with pytest.MonkeyPatch.context() as patch:

@@ -11,20 +11,27 @@ import pytest
 from media_files import write_image, write_mixed_folder
 from stub_detector import stub_detector
 
-from detector.batch import Drawing, available_cores, detect_paths, workers_for
-from detector.faces import FixedBoxes
-from detector.inputs import to_rgb
-from detector.journal import Journal, JournalError, SeenPaths
+from detector.face_finders import FixedBoxes
+from detector.folder import (
+    Drawing,
+    available_cores,
+    common_base,
+    detect_paths,
+    expand_globs,
+    is_video,
+    list_images,
+    workers_for,
+)
 from detector.overlay import draw_faces
-from detector.results import ImageFaces, to_plain
-from detector.sources import common_base, expand_globs, is_video, list_images
-from opencv import cv2
+from detector.results import ImageFaces, to_dict
+from detector.resume_log import ResumeLog, ResumeLogError, SeenPaths
+from files import cv2, to_rgb
 
 
 @pytest.fixture
 def stub():
     """Knows its answer: one face in each image."""
-    return stub_detector(FixedBoxes([[2, 2, 12, 14]]), looks=1)
+    return stub_detector(FixedBoxes([[2, 2, 12, 14]]), passes=1)
 
 
 @pytest.fixture
@@ -151,7 +158,7 @@ def test_proposals_are_disposed_of_as_for_single_images(folder, stub):
     stub.face_detector = FixedBoxes([[2, 2, 12, 14], [2, 2, 12, 14.5], [14, 2, 20, 14]])
     path = str(folder / "a.png")
     for least, count in ((0.75, 2), (0.76, 0)):  # the network says 0.75
-        stub.least_confidence = least
+        stub.min_confidence = least
         found = next(detect_paths(stub, [path]))[0].faces
         assert len(found) == len(stub(path)) == count
         for face, alone in zip(found, stub(path), strict=True):
@@ -189,9 +196,9 @@ def test_an_overlay_never_replaces_its_image(folder, stub):
     assert Path(path).read_bytes() == before
 
 
-def test_a_face_is_drawn_where_it_is(free_photo):
+def test_a_face_is_drawn_where_it_is(sample_photo):
     """Every pixel that changes is near the face; the corner of the box is on its pixel."""
-    faces = stub_detector(looks=1)(np.zeros((400, 400, 3), np.uint8), boxes_xyxy=[[100, 200, 220, 320]])
+    faces = stub_detector(passes=1)(np.zeros((400, 400, 3), np.uint8), boxes_xyxy=[[100, 200, 220, 320]])
     drawn = draw_faces(np.zeros((400, 400, 3), np.uint8), faces)
     ys, xs = np.nonzero(drawn.any(axis=2))
     assert 99 <= xs.min() <= 100
@@ -199,7 +206,7 @@ def test_a_face_is_drawn_where_it_is(free_photo):
     assert ys.max() <= 321
     x, y = faces[0].keypoints[0]
     np.testing.assert_allclose(drawn[round(y), round(x)], [255, 0, 255], atol=60)
-    assert (draw_faces(free_photo, []) == free_photo).all()
+    assert (draw_faces(sample_photo, []) == sample_photo).all()
 
 
 # --- the journal -------------------------------------------------------------------------
@@ -211,64 +218,64 @@ def image(name, faces=()):
 
 def test_a_journal_is_taken_up_where_it_was_cut(tmp_path, stub):
     faces = stub(np.zeros((20, 20, 3), np.uint8))
-    with Journal(tmp_path, {"checkpoint": "x"}) as journal:
-        journal.add([image("a.jpg", faces), ImageFaces("b.jpg", error="broken")])
-    whole = journal.path.read_bytes()
-    line = (json.dumps(to_plain(image("c.jpg", faces))) + "\n").encode()
+    with ResumeLog(tmp_path, {"checkpoint": "x"}) as resume_log:
+        resume_log.add([image("a.jpg", faces), ImageFaces("b.jpg", error="broken")])
+    whole = resume_log.path.read_bytes()
+    line = (json.dumps(to_dict(image("c.jpg", faces))) + "\n").encode()
     for cut in (1, len(line) // 2, len(line) - 1):  # the last one lacks only the end of its line
-        journal.path.write_bytes(whole + line[:cut])
-        with Journal(tmp_path, {"checkpoint": "x"}, resume=True) as again:
+        resume_log.path.write_bytes(whole + line[:cut])
+        with ResumeLog(tmp_path, {"checkpoint": "x"}, resume=True) as again:
             assert (again.images, again.faces, again.errors) == (2, 1, 1)
-            assert list(again.fresh(["a.jpg", "c.jpg", "b.jpg", "c.jpg"])) == ["c.jpg"]
+            assert list(again.pending(["a.jpg", "c.jpg", "b.jpg", "c.jpg"])) == ["c.jpg"]
             again.add([image("c.jpg", faces)])
             assert [found.image for found in again] == ["a.jpg", "b.jpg", "c.jpg"]
-        assert journal.path.read_bytes() == whole + line
+        assert resume_log.path.read_bytes() == whole + line
 
 
 def test_a_finished_run_may_begin_anew_an_unfinished_one_not(tmp_path):
-    with Journal(tmp_path, {"checkpoint": "x"}) as journal:
-        journal.add([image("a.jpg")])
-    with pytest.raises(JournalError, match="not finished; go on with it by --resume"):
-        Journal(tmp_path, {"checkpoint": "x"})
-    with Journal(tmp_path, {"checkpoint": "x"}, resume=True) as journal:
-        journal.finish()
-    with Journal(tmp_path, {"checkpoint": "x"}, resume=True) as journal:  # files that came since
-        assert list(journal.fresh(["a.jpg", "new.jpg"])) == ["new.jpg"]
-        journal.add([image("new.jpg")])
-        assert [found.image for found in journal] == ["a.jpg", "new.jpg"]
-        journal.finish()
-    with Journal(tmp_path, {"checkpoint": "y"}) as journal:
-        assert list(journal) == []
+    with ResumeLog(tmp_path, {"checkpoint": "x"}) as resume_log:
+        resume_log.add([image("a.jpg")])
+    with pytest.raises(ResumeLogError, match="not finished; go on with it by --resume"):
+        ResumeLog(tmp_path, {"checkpoint": "x"})
+    with ResumeLog(tmp_path, {"checkpoint": "x"}, resume=True) as resume_log:
+        resume_log.finish()
+    with ResumeLog(tmp_path, {"checkpoint": "x"}, resume=True) as resume_log:  # files that came since
+        assert list(resume_log.pending(["a.jpg", "new.jpg"])) == ["new.jpg"]
+        resume_log.add([image("new.jpg")])
+        assert [found.image for found in resume_log] == ["a.jpg", "new.jpg"]
+        resume_log.finish()
+    with ResumeLog(tmp_path, {"checkpoint": "y"}) as resume_log:
+        assert list(resume_log) == []
 
 
 def test_a_journal_without_results_is_in_nobodys_way(tmp_path):
     """A run that failed before its first image, for want of Ray say, asks for no --resume."""
     for resume in (False, True):
-        with Journal(tmp_path, {"engine": resume}, resume=resume) as journal:
+        with ResumeLog(tmp_path, {"engine": resume}, resume=resume) as resume_log:
             pass
-        assert json.loads(journal.path.read_text()) == {"settings": {"engine": resume}}
+        assert json.loads(resume_log.path.read_text()) == {"settings": {"engine": resume}}
 
 
 def test_a_journal_of_another_run_or_damaged_is_refused(tmp_path):
-    with Journal(tmp_path, {"checkpoint": "x", "drawn": False}) as journal:
-        journal.add([image("a.jpg"), image("b.jpg")])
-    with pytest.raises(JournalError, match=r"\(checkpoint was 'x', is 'y'\); repeat"):
-        Journal(tmp_path, {"checkpoint": "y", "drawn": False}, resume=True)
-    lines = journal.path.read_bytes().splitlines(keepends=True)
+    with ResumeLog(tmp_path, {"checkpoint": "x", "drawn": False}) as resume_log:
+        resume_log.add([image("a.jpg"), image("b.jpg")])
+    with pytest.raises(ResumeLogError, match=r"\(checkpoint was 'x', is 'y'\); repeat"):
+        ResumeLog(tmp_path, {"checkpoint": "y", "drawn": False}, resume=True)
+    lines = resume_log.path.read_bytes().splitlines(keepends=True)
     for damaged, message in [
         ([lines[0], lines[1][:9] + b"\n", lines[2]], "line 2 is damaged"),
         ([lines[0], b'{"image": 5}\n'], "line 2 is damaged"),
         ([lines[0], lines[1], lines[1]], "line 3 is damaged: a.jpg is there twice"),
         ([b"a file of somebody else's"], "not the journal of a run"),
     ]:
-        journal.path.write_bytes(b"".join(damaged))
-        with pytest.raises(JournalError, match=message):
-            Journal(tmp_path, {"checkpoint": "x", "drawn": False}, resume=True)
-        assert journal.path.read_bytes() == b"".join(damaged)
-    journal.path.write_bytes(lines[0][:7])  # killed while it wrote the first line
-    with Journal(tmp_path, {"checkpoint": "x"}, resume=True) as again:
+        resume_log.path.write_bytes(b"".join(damaged))
+        with pytest.raises(ResumeLogError, match=message):
+            ResumeLog(tmp_path, {"checkpoint": "x", "drawn": False}, resume=True)
+        assert resume_log.path.read_bytes() == b"".join(damaged)
+    resume_log.path.write_bytes(lines[0][:7])  # killed while it wrote the first line
+    with ResumeLog(tmp_path, {"checkpoint": "x"}, resume=True) as again:
         assert again.images == 0
-    assert json.loads(journal.path.read_text()) == {"settings": {"checkpoint": "x"}}
+    assert json.loads(resume_log.path.read_text()) == {"settings": {"checkpoint": "x"}}
 
 
 def test_workers_only_where_opencv_alone_does_not_use_the_cores():

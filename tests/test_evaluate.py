@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 
 import evaluate as command
+from checkpoint import SAVED_MODELS, ModelConfig, load_checkpoint
 from data_load import load_split
-from detector.evaluation import (
+from geometry import transform_points, whole_image_matrix
+from training.evaluation import (
     CheckpointPredictor,
     ConstantPredictor,
     LeakError,
@@ -21,8 +23,6 @@ from detector.evaluation import (
     evaluate,
     first_matrices,
 )
-from geometry import transform_points, whole_image_matrix
-from training.checkpoint import SAVED_MODELS, ModelConfig, load_checkpoint
 from training.metrics import summarise
 from training.records import load_record
 
@@ -134,7 +134,7 @@ def test_json_has_the_fields_of_the_design(sample_folder):
     assert row["leak"] is False
     assert row["sample"] is True
     text = run_command(sample_folder, "naimishnet-identity")
-    assert "EMBEDDED SAMPLE" in text.stdout
+    assert "SYNTHETIC SAMPLE" in text.stdout
 
 
 def test_a_leaking_evaluation_exits_with_an_error(sample_folder):

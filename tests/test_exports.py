@@ -7,14 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data_files import read_pts
 from data_load import FacialKeypointsDataset
 from detector import Face
-from detector.coco import category
-from detector.exports import FORMATS, read_results, write_pts, write_results
-from detector.results import COLUMNS, ImageFaces, from_frame, from_plain, to_frame, to_plain
+from detector.formats import FORMATS, category, read_results, write_pts, write_results
+from detector.results import COLUMNS, ImageFaces, from_dict, from_frame, to_dict, to_frame
+from files import cv2, read_pts
 from landmarks import GROUPS, LEFT_EYE_INNER, LEFT_EYE_OUTER, MOUTH_LEFT, NOSE_TIP
-from opencv import cv2
 
 COORDINATE, CONFIDENCE = 0.0005 + 1e-4, 0.00005 + 1e-9  # half of the last decimal that is written; float32
 
@@ -256,9 +254,9 @@ def test_wrong_formats_and_files(tmp_path, found):
 )
 def test_plain_values_of_others(found, change):
     with pytest.raises(ValueError, match="expected"):
-        from_plain({**to_plain(found[1]), **change})
+        from_dict({**to_dict(found[1]), **change})
     with pytest.raises(ValueError, match="expected"):
-        from_plain(5)
+        from_dict(5)
 
 
 def test_json_is_json_for_everybody(tmp_path, found):

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from detector.faces import FixedBoxes, ReducedSearch, YuNetFaceDetector
-from opencv import cv2
+from detector.face_finders import FixedBoxes, ReducedSearch, YuNetFaceDetector
+from files import cv2
 
 
 def test_fixed_boxes_are_the_same_for_every_image_and_cannot_be_changed_from_outside():

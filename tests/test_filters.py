@@ -10,11 +10,11 @@ from PIL import Image
 from turned_head import coverage, face, noise
 
 import landmarks
-from filters import list_filters, wear, wear_all, wear_video
+from filters import apply_filter, apply_filter_to_faces, apply_filter_to_video, list_filters
+from filters.apply import ART, load_art, paint, premultiply
 from filters.draw_art import drawings
 from filters.fit import landmark_point
-from filters.wear import ART, load_art, paint, premultiply
-from geometry import mirror_image, mirror_points
+from geometry import flip_image, flip_keypoints
 
 CATALOGUE = json.loads((ART / "filters.json").read_text(encoding="utf-8"))
 FITTED = [(name, part) for name, parts in CATALOGUE.items() for part in parts if "anchors" in part]
@@ -56,7 +56,7 @@ def test_stripes_shrunk_along_one_axis_only_become_even_grey(axis):
 def test_outside_of_the_drawing_nothing_changes(name):
     keypoints, image = face(yaw=20, roll=-12), noise((600, 640))
     before = image.copy()
-    worn = wear(image, keypoints, name)
+    worn = apply_filter(image, keypoints, name)
     hidden = coverage((600, 640), keypoints, name)
     np.testing.assert_array_equal(worn[hidden == 0], image[hidden == 0])
     assert (hidden > 0.9).sum() > 1000
@@ -67,19 +67,21 @@ def test_outside_of_the_drawing_nothing_changes(name):
 
 def test_opacity_is_a_blend_and_zero_is_a_copy():
     keypoints, image = face(), noise((600, 640))
-    full, half = (wear(image, keypoints, opacity=opacity).astype(float) for opacity in (1.0, 0.5))
+    full, half = (apply_filter(image, keypoints, opacity=opacity).astype(float) for opacity in (1.0, 0.5))
     one_part_deep = coverage((600, 640), keypoints, "dog") > 0
-    dog, dog_half = (wear(image, keypoints, "dog", opacity=o).astype(float) for o in (1.0, 0.5))
+    dog, dog_half = (apply_filter(image, keypoints, "dog", opacity=o).astype(float) for o in (1.0, 0.5))
     assert abs(dog_half - (dog + image) / 2)[one_part_deep].max() <= 1
     assert abs(half - image).sum() < abs(full - image).sum()
-    np.testing.assert_array_equal(wear(image, keypoints, opacity=0.0), image)
+    np.testing.assert_array_equal(apply_filter(image, keypoints, opacity=0.0), image)
 
 
 @pytest.mark.parametrize("name", list_filters())
 def test_turning_the_image_turns_what_is_worn(name):
     keypoints, image = face(yaw=15, roll=8), noise((600, 640))
     turned = np.stack([keypoints[:, 1], image.shape[1] - 1 - keypoints[:, 0]], axis=1)  # rot90: to the left
-    difference = wear(np.rot90(image), turned, name).astype(float) - np.rot90(wear(image, keypoints, name))
+    difference = apply_filter(np.rot90(image), turned, name).astype(float) - np.rot90(
+        apply_filter(image, keypoints, name)
+    )
     assert abs(difference).mean() < 0.05
     assert abs(difference).max() <= 12
 
@@ -88,7 +90,7 @@ def test_turning_the_image_turns_what_is_worn(name):
 def test_mirroring_the_face_mirrors_the_outline(name):
     keypoints = face(yaw=15, roll=8)
     hidden = coverage((600, 640), keypoints, name)
-    mirrored = coverage((600, 640), mirror_points(keypoints, 640), name)
+    mirrored = coverage((600, 640), flip_keypoints(keypoints, 640), name)
     assert abs(mirrored - hidden[:, ::-1]).sum() < 0.03 * hidden.sum()
 
 
@@ -97,8 +99,8 @@ def test_mirroring_the_face_mirrors_the_outline(name):
 def test_partly_outside_is_the_same_as_cut_out_of_a_larger_image(name, move):
     large, keypoints = noise((1400, 1440)), face(roll=10)
     corner = np.array([400, 400])
-    part = wear(large[400:1000, 400:1040], keypoints + move, name)
-    whole = wear(large, keypoints + move + corner, name)
+    part = apply_filter(large[400:1000, 400:1040], keypoints + move, name)
+    whole = apply_filter(large, keypoints + move + corner, name)
     difference = abs(part.astype(int) - whole[400:1000, 400:1040])
     # OpenCV rounds where it samples to 1/32 pixel, and the window starts elsewhere
     assert difference.max() <= 255 / 32
@@ -108,7 +110,7 @@ def test_partly_outside_is_the_same_as_cut_out_of_a_larger_image(name, move):
 @pytest.mark.parametrize("move", [(-5000, 0), (5000, 5000), (0, -1e6), (1e9, 0)])
 def test_wholly_outside_changes_nothing(move):
     image = noise((60, 80))
-    np.testing.assert_array_equal(wear(image, face() * 0.1 + move, "dog"), image)
+    np.testing.assert_array_equal(apply_filter(image, face() * 0.1 + move, "dog"), image)
 
 
 def test_a_face_larger_than_the_image_fills_it():
@@ -119,7 +121,7 @@ def test_a_face_larger_than_the_image_fills_it():
 def test_a_face_seen_exactly_edge_on_leaves_no_smear():
     keypoints = np.repeat(np.linspace(0, 200, 68)[:, None], 2, axis=1) + 50  # all on a diagonal
     image = noise((300, 300))
-    np.testing.assert_array_equal(wear(image, keypoints, "moustache"), image)
+    np.testing.assert_array_equal(apply_filter(image, keypoints, "moustache"), image)
 
 
 # --- several faces and frames --------------------------------------------------------------
@@ -128,15 +130,15 @@ def test_a_face_seen_exactly_edge_on_leaves_no_smear():
 def test_the_nearer_face_wears_on_top_whatever_the_order():
     near, far = face(scale=1.4), face(scale=0.9, centre=(300.0, 280.0))
     image = noise((600, 640))
-    expected = wear(wear(image, far), near)
-    np.testing.assert_array_equal(wear_all(image, [near, far]), expected)
-    np.testing.assert_array_equal(wear_all(image, np.stack([far, near])), expected)
-    assert (expected != wear(wear(image, near), far)).any()
+    expected = apply_filter(apply_filter(image, far), near)
+    np.testing.assert_array_equal(apply_filter_to_faces(image, [near, far]), expected)
+    np.testing.assert_array_equal(apply_filter_to_faces(image, np.stack([far, near])), expected)
+    assert (expected != apply_filter(apply_filter(image, near), far)).any()
 
 
 def test_no_faces_give_a_copy():
     image = noise((20, 30))
-    worn = wear_all(image, [])
+    worn = apply_filter_to_faces(image, [])
     np.testing.assert_array_equal(worn, image)
     assert not np.shares_memory(worn, image)
 
@@ -151,13 +153,13 @@ def test_video_goes_frame_by_frame():
             read.append(number)
             yield frame
 
-    film = wear_video(camera(), faces, "moustache")
-    np.testing.assert_array_equal(next(film), wear_all(frames[0], faces[0], "moustache"))
+    film = apply_filter_to_video(camera(), faces, "moustache")
+    np.testing.assert_array_equal(next(film), apply_filter_to_faces(frames[0], faces[0], "moustache"))
     assert read == [0]
     for frame, keypoints, worn in zip(frames[1:], faces[1:], film, strict=True):
-        np.testing.assert_array_equal(worn, wear_all(frame, keypoints, "moustache"))
+        np.testing.assert_array_equal(worn, apply_filter_to_faces(frame, keypoints, "moustache"))
     with pytest.raises(ValueError, match="shorter"):
-        list(wear_video(frames, faces[:2]))
+        list(apply_filter_to_video(frames, faces[:2]))
 
 
 # --- wrong input ---------------------------------------------------------------------------
@@ -169,13 +171,13 @@ def test_a_degenerate_face_is_refused():
     eyes_in_one_place[left] = eyes_in_one_place[right]
     for keypoints in (np.full((68, 2), 50.0), eyes_in_one_place, face(scale=0.001)):
         with pytest.raises(ValueError, match="degenerate face: the outer eye corners are"):
-            wear(image, keypoints)
+            apply_filter(image, keypoints)
 
 
 @pytest.mark.parametrize("keypoints", [np.zeros((5, 2)), np.zeros((1, 68, 2)), np.full((68, 2), np.nan)])
 def test_wrong_keypoints_are_refused(keypoints):
     with pytest.raises(ValueError, match="keypoints must"):
-        wear(noise((100, 100)), keypoints)
+        apply_filter(noise((100, 100)), keypoints)
 
 
 @pytest.mark.parametrize("faces", [[], [face()]])
@@ -183,7 +185,7 @@ def test_an_unknown_filter_lists_the_known_ones(faces):
     with pytest.raises(
         ValueError, match="unknown filter 'wig'; known: sunglasses, moustache, dog, party_hat"
     ):
-        wear_all(noise((50, 50)), faces, "wig")
+        apply_filter_to_faces(noise((50, 50)), faces, "wig")
 
 
 @pytest.mark.parametrize(
@@ -198,13 +200,13 @@ def test_an_unknown_filter_lists_the_known_ones(faces):
 )
 def test_a_wrong_image_says_what_was_expected(image):
     with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8 RGB.*got shape \(\d+, 50"):
-        wear(image, face())
+        apply_filter(image, face())
 
 
 @pytest.mark.parametrize("opacity", [-0.1, 1.5, np.nan])
 def test_opacity_outside_its_range_is_refused(opacity):
     with pytest.raises(ValueError, match="opacity must be from 0 to 1"):
-        wear(noise((50, 50)), face(), opacity=opacity)
+        apply_filter(noise((50, 50)), face(), opacity=opacity)
 
 
 # --- the drawings --------------------------------------------------------------------------
@@ -258,7 +260,7 @@ def astronaut():
 @pytest.mark.parametrize("name", list_filters())
 def test_every_filter_is_worn_by_the_astronaut(name, astronaut):
     image, keypoints = astronaut
-    changed = (wear(image, keypoints, name) != image).any(axis=-1)
+    changed = (apply_filter(image, keypoints, name) != image).any(axis=-1)
     ys, xs = np.nonzero(changed)
     assert changed.sum() > 400
     assert 130 < xs.min() < xs.max() < 320
@@ -270,12 +272,12 @@ def test_sunglasses_hide_the_eyes_and_a_moustache_does_not(astronaut):
     for eye in ("right_eye", "left_eye"):
         x, y = np.rint(landmark_point(keypoints, eye)).astype(int)
         window = (slice(y - 5, y + 6), slice(x - 8, x + 9))
-        assert wear(image, keypoints, "sunglasses")[window].mean() < 0.6 * image[window].mean()
-        np.testing.assert_array_equal(wear(image, keypoints, "moustache")[window], image[window])
+        assert apply_filter(image, keypoints, "sunglasses")[window].mean() < 0.6 * image[window].mean()
+        np.testing.assert_array_equal(apply_filter(image, keypoints, "moustache")[window], image[window])
 
 
 def test_a_mirrored_photo_gets_the_mirrored_glasses(astronaut):
     image, keypoints = astronaut
-    mirrored = wear(mirror_image(image), mirror_points(keypoints, image.shape[1]))
-    back = mirror_image(mirrored).astype(float)
-    assert abs(back - wear(image, keypoints)).mean() < 0.3  # but for the reflections
+    mirrored = apply_filter(flip_image(image), flip_keypoints(keypoints, image.shape[1]))
+    back = flip_image(mirrored).astype(float)
+    assert abs(back - apply_filter(image, keypoints)).mean() < 0.3  # but for the reflections

@@ -7,9 +7,9 @@ import pytest
 from turned_head import POSES, coverage, face, project
 
 import landmarks
+from filters.apply import ART, paint, placements
 from filters.fit import fit_affine, fold, landmark_point, unforeshorten
-from filters.wear import ART, paint, placements
-from geometry import mirror_points, transform_points
+from geometry import flip_keypoints, transform_points
 
 CATALOGUE = json.loads((ART / "filters.json").read_text(encoding="utf-8"))
 FITTED = [(name, part) for name, parts in CATALOGUE.items() for part in parts if "anchors" in part]
@@ -56,7 +56,7 @@ def test_the_pin_is_painted_on_its_landmark(name, part, pose):
 
 @pytest.mark.parametrize(("name", "part"), FITTED, ids=FITTED_IDS)
 def test_in_a_mirrored_image_right_stays_right(name, part):
-    keypoints = mirror_points(face(yaw=25, roll=10, centre=(500.0, 600.0)), 1200)
+    keypoints = flip_keypoints(face(yaw=25, roll=10, centre=(500.0, 600.0)), 1200)
     matrix = matrices(name, keypoints)[part["art"]]
     assert np.linalg.det(matrix[:, :2]) > 0
     found = seen_at(matrix, part["pin"]["at"])
@@ -152,7 +152,7 @@ def test_landmark_names_resolve_through_the_scheme():
     )
 
 
-@pytest.mark.parametrize("name", ["EAR", "NUM_KEYPOINTS", "MIRROR_ORDER", "np", "INNER_51"])
+@pytest.mark.parametrize("name", ["EAR", "NUM_KEYPOINTS", "FLIP_ORDER", "np", "INNER_51"])
 def test_other_names_are_refused(name):
     with pytest.raises(ValueError, match=f"unknown landmark '{name}'"):
         landmark_point(np.zeros((68, 2)), name)

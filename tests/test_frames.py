@@ -5,9 +5,9 @@ import pytest
 from media_files import leftovers, rows_of, write_folder, write_video
 from scene import Scene, frame, walker
 
-from detector.frames import open_frames, read_frames
-from detector.track import track_video
-from opencv import cv2
+from files import cv2
+from video.frames import open_frames, read_frames
+from video.track import track_video
 
 
 def texture(count, step=6, size_wh=(320, 240)):

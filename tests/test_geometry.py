@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import geometry as g
-from landmarks import GROUPS, MIRROR_ORDER
+from landmarks import FLIP_ORDER, GROUPS
 
 
 def painted(shape_hw, x, y, radius=2):
@@ -37,11 +37,11 @@ def test_box_from_keypoints_covers_their_pixels():
     np.testing.assert_array_equal(g.box_from_keypoints([[3, 5], [7, 6]]), [3, 5, 8, 7])
 
 
-@pytest.mark.parametrize("mirror", [False, True])
+@pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("rotation", [0, 30, -90, 180])
 @pytest.mark.parametrize("side", [40, 80, 33.3])
-def test_crop_moves_pixels_and_points_alike(mirror, rotation, side):
-    matrix = g.crop_matrix((52.3, 47.8), side, 64, rotation_deg=rotation, mirror=mirror)
+def test_crop_moves_pixels_and_points_alike(flip, rotation, side):
+    matrix = g.crop_matrix((52.3, 47.8), side, 64, rotation_deg=rotation, flip=flip)
     for x, y in [(50, 50), (45, 40), (58, 52)]:
         crop = g.warp(painted((100, 110), x, y), matrix, (64, 64))
         expected = g.transform_points([[x, y]], matrix)[0]
@@ -70,12 +70,12 @@ def test_mirrored_crop_is_the_mirrored_image_of_the_crop():
     rng = np.random.default_rng(0)
     image = rng.integers(256, size=(60, 60), dtype=np.uint8)
     plain = g.warp(image, g.crop_matrix((29.5, 29.5), 60, 60), (60, 60))
-    mirrored = g.warp(image, g.crop_matrix((29.5, 29.5), 60, 60, mirror=True), (60, 60))
-    np.testing.assert_array_equal(mirrored, g.mirror_image(plain))
+    mirrored = g.warp(image, g.crop_matrix((29.5, 29.5), 60, 60, flip=True), (60, 60))
+    np.testing.assert_array_equal(mirrored, g.flip_image(plain))
 
 
 def test_invert_and_compose_lead_back():
-    first = g.crop_matrix((12, 30), 55, 96, rotation_deg=17, mirror=True)
+    first = g.crop_matrix((12, 30), 55, 96, rotation_deg=17, flip=True)
     points = np.random.default_rng(1).uniform(0, 100, (68, 2)).astype(np.float32)
     back = g.transform_points(g.transform_points(points, first), g.invert(first))
     np.testing.assert_allclose(back, points, atol=1e-3)
@@ -102,14 +102,14 @@ def test_similarity_finds_a_known_map_and_refuses_a_single_point():
 def test_mirrored_keypoints_swap_sides():
     points = np.zeros((68, 2), np.float32)
     points[36] = 30, 40  # outer corner of the right eye, in a 100-pixel-wide image
-    mirrored = g.mirror_points(points, 100)
+    mirrored = g.flip_keypoints(points, 100)
     np.testing.assert_array_equal(mirrored[45], [69, 40])
-    np.testing.assert_array_equal(g.mirror_points(mirrored, 100), points)
+    np.testing.assert_array_equal(g.flip_keypoints(mirrored, 100), points)
 
 
 def test_mirror_order_is_its_own_inverse_and_keeps_the_middle():
-    np.testing.assert_array_equal(MIRROR_ORDER[MIRROR_ORDER], np.arange(68))
-    fixed = np.flatnonzero(np.arange(68) == MIRROR_ORDER)
+    np.testing.assert_array_equal(FLIP_ORDER[FLIP_ORDER], np.arange(68))
+    fixed = np.flatnonzero(np.arange(68) == FLIP_ORDER)
     np.testing.assert_array_equal(fixed, [8, 27, 28, 29, 30, 33, 51, 57, 62, 66])
 
 
@@ -124,7 +124,7 @@ def test_iou_and_scale_by_hand():
     [
         # an image 100 wide and 50 high into 50 px
         ("letterbox", [[-0.25, 12.25], [49.25, 36.75]]),
-        ("squash", [[-0.25, 0.0], [49.25, 49.0]]),
+        ("stretch", [[-0.25, 0.0], [49.25, 49.0]]),
     ],
 )
 def test_whole_image_views_by_hand(view, corners):
@@ -186,8 +186,8 @@ def test_an_upright_crop_shows_every_turned_face_alike(degrees):
     face = upright_face()
     expected = g.transform_points(face, g.square_crop_matrix(g.box_from_keypoints(face), 1.35, 96))
     turned = g.transform_points(face, g.crop_matrix((90, 110), 100, 300, rotation_deg=degrees))
-    matrix = g.face_crop_matrix(turned, 1.35, 96, upright=True)
+    matrix = g.face_crop_matrix(turned, 1.35, 96, align_roll=True)
     # a box is one pixel larger than its points, whatever their scale: up to 0.5 pixels here
     np.testing.assert_allclose(g.transform_points(turned, matrix), expected, atol=0.6)
-    plain = g.face_crop_matrix(turned, 1.35, 96, upright=False)
+    plain = g.face_crop_matrix(turned, 1.35, 96, align_roll=False)
     np.testing.assert_array_equal(plain, g.square_crop_matrix(g.box_from_keypoints(turned), 1.35, 96))

@@ -5,11 +5,9 @@ import pytest
 from PIL import Image, ImageOps
 from stub_detector import CONFIG, ring_network, stub_detector
 
-from data_files import read_image
 from detector import KeypointDetector
-from detector.faces import FixedBoxes
-from detector.inputs import to_rgb
-from opencv import cv2
+from detector.face_finders import FixedBoxes
+from files import cv2, read_image, to_rgb
 
 RED, WHITE = (255, 0, 0), (255, 255, 255)
 
@@ -149,15 +147,15 @@ def test_files_of_16_bits_and_of_floats(tmp_path, suffix):
         np.testing.assert_allclose(to_rgb(file), values * 255, atol=0.51)
 
 
-def test_a_photo_is_what_read_image_gives(tmp_path, free_photo):
-    Image.fromarray(free_photo).save(tmp_path / "a.jpg", quality=90)
+def test_a_photo_is_what_read_image_gives(tmp_path, sample_photo):
+    Image.fromarray(sample_photo).save(tmp_path / "a.jpg", quality=90)
     np.testing.assert_array_equal(to_rgb(tmp_path / "a.jpg"), read_image(tmp_path / "a.jpg"))
 
 
-def test_files_that_are_no_image(tmp_path, free_photo):
+def test_files_that_are_no_image(tmp_path, sample_photo):
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "text.jpg").write_text("no image, but named like one")
-    Image.fromarray(free_photo).save(tmp_path / "whole.jpg")
+    Image.fromarray(sample_photo).save(tmp_path / "whole.jpg")
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "whole.jpg").read_bytes()[:9000])
     for name, message in {
         "empty.jpg": r"empty \(0 bytes\)",
@@ -193,10 +191,10 @@ def test_the_detector_takes_what_to_rgb_takes(tmp_path, painted):
     )
 
 
-def test_a_batch_gives_what_single_images_give(free_photo):
+def test_a_batch_gives_what_single_images_give(sample_photo):
     """The shipped network, so that a batch normalisation in training mode would show."""
     detector = KeypointDetector.from_pretrained()
-    images = [free_photo, np.zeros((40, 50), np.uint8), free_photo[:, ::-1], free_photo[::2, ::2]]
+    images = [sample_photo, np.zeros((40, 50), np.uint8), sample_photo[:, ::-1], sample_photo[::2, ::2]]
     boxes = [None, None, [[150, 40, 300, 210], [200, 60, 330, 200]], []]
     together = detector.detect_batch(images, boxes)
     assert [len(faces) for faces in together] == [1, 0, 2, 0]

@@ -5,8 +5,9 @@ import pytest
 
 import landmarks
 import plots
-from detector.measure import brow_raise, eye_opening, head_pose, mouth_opening
-from geometry import mirror_points
+from analysis.head_pose import head_pose
+from analysis.openings import brow_raise, eye_opening, mouth_opening
+from geometry import flip_keypoints
 from sample_faces import canonical_head, draw_face, draw_identity
 from sample_faces.head import Expression, Shape, View, head_points, project_head
 from sample_faces.people import draw_expression
@@ -81,7 +82,7 @@ def test_rotation_takes_the_nose_where_the_angles_say():
 def test_in_a_mirrored_image_yaw_and_roll_change_sign():
     keypoints = seen(yaw=25, pitch=-12, roll=8)
     np.testing.assert_allclose(
-        angles(mirror_points(keypoints, 320)), angles(keypoints) * [-1, 1, -1], atol=0.05
+        angles(flip_keypoints(keypoints, 320)), angles(keypoints) * [-1, 1, -1], atol=0.05
     )
 
 
@@ -210,7 +211,7 @@ def test_measures_do_not_depend_on_size_place_or_roll(measure):
 def test_right_and_left_swap_in_a_mirrored_image(measure):
     keypoints = face(yaw=25)
     keypoints[landmarks.LEFT_LID_PAIRS[0][0]] += 2
-    mirrored = mirror_points(keypoints, 400)
+    mirrored = flip_keypoints(keypoints, 400)
     np.testing.assert_allclose(measure(mirrored), measure(keypoints)[::-1], rtol=1e-4)
 
 

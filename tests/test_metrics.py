@@ -64,13 +64,13 @@ def test_turn_has_sign_and_size():
     face = a_face()
     face[[0, 16]] = [[0, 50], [100, 50]]
     face[33], face[8] = (50, 60), (50, 110)
-    assert metrics.turn(face[None])[0] == pytest.approx(0)
+    assert metrics.yaw_ratio(face[None])[0] == pytest.approx(0)
     face[33], face[8] = (25, 60), (25, 110)
-    assert metrics.turn(face[None])[0] == pytest.approx(-0.5)
+    assert metrics.yaw_ratio(face[None])[0] == pytest.approx(-0.5)
     angle = np.deg2rad(30)
     rotated = face @ np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
-    assert metrics.turn(rotated[None])[0] == pytest.approx(-0.5, abs=0.15)
-    assert metrics.turn(np.zeros((1, 68, 2)))[0] == 2.0  # no axis: counted as turned away
+    assert metrics.yaw_ratio(rotated[None])[0] == pytest.approx(-0.5, abs=0.15)
+    assert metrics.yaw_ratio(np.zeros((1, 68, 2)))[0] == 2.0  # no axis: counted as turned away
 
 
 def test_poses_partition_the_faces():

@@ -7,13 +7,13 @@ from torch import nn
 from models import (
     KeypointNetwork,
     build_model,
-    count_multiply_adds,
+    count_macs,
     count_parameters,
     list_models,
     model_class,
     register,
+    soft_argmax,
 )
-from models.heatmap import soft_argmax
 
 EVERY_MODEL = pytest.mark.parametrize("name", list_models())
 
@@ -21,7 +21,7 @@ EVERY_MODEL = pytest.mark.parametrize("name", list_models())
 def smallest(name: str, **kwargs) -> KeypointNetwork:
     """The network at its smallest size: quick, and the size itself is tested by the way."""
     torch.manual_seed(0)
-    return build_model(name, input_size=model_class(name).smallest_size, **kwargs)
+    return build_model(name, input_size=model_class(name).min_size, **kwargs)
 
 
 def images_for(model, count=4):
@@ -83,16 +83,16 @@ def test_wrong_input_names_the_expected_shape(name):
 @EVERY_MODEL
 def test_declares_its_sizes(name):
     model = model_class(name)
-    assert model.smallest_size <= model.default_size
-    with pytest.raises(ValueError, match=f"at least {model.smallest_size}, got {model.smallest_size - 1}"):
-        build_model(name, input_size=model.smallest_size - 1)
+    assert model.min_size <= model.default_size
+    with pytest.raises(ValueError, match=f"at least {model.min_size}, got {model.min_size - 1}"):
+        build_model(name, input_size=model.min_size - 1)
 
 
 @EVERY_MODEL
 def test_smallest_size_is_the_smallest(name, monkeypatch):
     kind = model_class(name)
-    size = kind.smallest_size - 1
-    monkeypatch.setattr(kind, "smallest_size", 1)
+    size = kind.min_size - 1
+    monkeypatch.setattr(kind, "min_size", 1)
     with pytest.raises((RuntimeError, ValueError, ZeroDivisionError)):
         build_model(name, input_size=size)(torch.zeros(2, 1, size, size))
 
@@ -169,7 +169,7 @@ def test_writeup_004_as_printed():
 
 def test_multiply_adds_by_hand():
     class Tiny(KeypointNetwork):
-        default_size, smallest_size = 4, 4
+        default_size, min_size = 4, 4
 
         def __init__(self):
             super().__init__()
@@ -180,7 +180,7 @@ def test_multiply_adds_by_hand():
             return self.dense(self.conv(x).flatten(1))
 
     # 2 channels x 2 x 2 places x 9 weights, and 8 x 136
-    assert count_multiply_adds(Tiny()) == 72 + 1088
+    assert count_macs(Tiny()) == 72 + 1088
 
 
 def test_pooling_before_the_activation_is_the_same_function():

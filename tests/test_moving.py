@@ -1,4 +1,4 @@
-"""benchmarks/moving: motions go where they say, and figures find what was put in."""
+"""benchmarks/tracking: motions go where they say, and figures find what was put in."""
 
 import math
 from itertools import pairwise
@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmarks import box_error
-from benchmarks.moving import ids, scenes, steadiness
-from benchmarks.moving.scenes import FPS, MOTIONS, SIZE_WH, SUDDEN_STOP, Pose, portraits
+from benchmarks.box_error import page as box_error
+from benchmarks.tracking import ids, scenes, steadiness
+from benchmarks.tracking.scenes import FPS, MOTIONS, SIZE_WH, SUDDEN_STOP, Pose, portraits
 from geometry import box_centre, box_from_keypoints, box_side, transform_points
 
 SHAPE = np.random.default_rng(1).uniform(-50, 50, (68, 2))

@@ -1,4 +1,4 @@
-"""How notebooks are run and updated, and the four notebooks themselves, on the embedded sample."""
+"""How notebooks are run and updated, and the four notebooks themselves, on the synthetic sample."""
 
 import json
 import sys
@@ -10,9 +10,9 @@ from notebook_files import printed, write
 from PIL import Image
 
 import plots
-import run_notebooks
-from check_notebooks import NOTEBOOKS, problems
 from sample_faces import write_sample
+from tools import run_notebooks
+from tools.check_notebooks import NOTEBOOKS, problems
 
 NAMES = ("1_load_and_visualize", "2_define_and_train", "3_faces_and_keypoints", "4_filters_and_uses")
 
@@ -192,4 +192,4 @@ def test_notebook_runs_on_the_embedded_sample(name, whole_sample, monkeypatch):
         Image.open(figure).text.get(plots.ORIGIN_KEY) for figure in (reports / "figures").glob("*.png")
     }
     assert origins, "no figure went through plots.show"
-    assert origins <= {"drawing", "free photo", "sample"}
+    assert origins <= {"drawing", "sample photo", "sample"}

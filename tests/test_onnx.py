@@ -5,14 +5,13 @@ import pytest
 import torch
 
 import export_onnx
+from checkpoint import SAVED_MODELS, CheckpointError, ModelConfig, load_checkpoint, save_checkpoint
 from data_load import load_split
 from detector import DEFAULT_CHECKPOINT, KeypointDetector
-from detector.pipeline import RUNTIMES, find_faces
-from detector.runtime import OnnxRuntime, TorchRuntime
-from detector.trust import with_trust
+from detector.predictor import RUNTIMES, OnnxRuntime, TorchRuntime, predict
 from geometry import whole_image_matrix
 from models import build_model
-from training.checkpoint import SAVED_MODELS, CheckpointError, ModelConfig, load_checkpoint, save_checkpoint
+from training.uncertainty import with_uncertainty
 
 ONNX_CHECKPOINTS = sorted(path.parent.name for path in SAVED_MODELS.glob("*/model.onnx"))
 
@@ -22,9 +21,9 @@ def exported(tmp_path_factory):
     """A small network with a trust head, as a checkpoint folder with both ONNX files."""
     torch.manual_seed(0)
     config = ModelConfig(
-        "heatmapnet", 64, {"width": 8}, keypoint_mean=31.5, keypoint_std=16.0, looks=2, mirror=True
+        "heatmapnet", 64, {"width": 8}, keypoint_mean=31.5, keypoint_std=16.0, passes=2, flip_tta=True
     )
-    model, config = with_trust(build_model("heatmapnet", input_size=64, width=8).eval(), config)
+    model, config = with_uncertainty(build_model("heatmapnet", input_size=64, width=8).eval(), config)
     folder = save_checkpoint(tmp_path_factory.mktemp("onnx") / "mine", model, config)
     export_onnx.export(model, folder / RUNTIMES["onnx"])
     batches = [np.random.default_rng(0).random((16, 1, 64, 64), dtype=np.float32)]
@@ -68,10 +67,10 @@ def test_files_say_nothing_of_the_machine_they_were_made_on(exported):
         assert root not in (exported / RUNTIMES[runtime]).read_bytes()
 
 
-def test_the_detector_runs_on_either(exported, free_photo):
+def test_the_detector_runs_on_either(exported, sample_photo):
     boxes = [[170, 50, 280, 160], [10, 10, 200, 200]]
-    torch_faces = KeypointDetector.from_pretrained(exported)(free_photo, boxes_xyxy=boxes)
-    onnx_faces = KeypointDetector.from_pretrained(exported, runtime="onnx")(free_photo, boxes_xyxy=boxes)
+    torch_faces = KeypointDetector.from_pretrained(exported)(sample_photo, boxes_xyxy=boxes)
+    onnx_faces = KeypointDetector.from_pretrained(exported, runtime="onnx")(sample_photo, boxes_xyxy=boxes)
     for a, b in zip(torch_faces, onnx_faces, strict=True):
         np.testing.assert_allclose(a.keypoints, b.keypoints, atol=0.01)
         np.testing.assert_allclose(a.radius, b.radius, atol=0.01)
@@ -114,12 +113,12 @@ def test_shipped_files_agree_over_the_whole_test_set(name, real_data):
     images = [dataset.image(index) for index in indices]
     starts = [whole_image_matrix(image.shape[:2], config.input_size, config.whole_view) for image in images]
     runtimes = TorchRuntime(model), OnnxRuntime(SAVED_MODELS / name / "model.onnx")
-    ours, theirs = (find_faces(runtime, config, images, starts, looks=1) for runtime in runtimes)
+    ours, theirs = (predict(runtime, config, images, starts, passes=1) for runtime in runtimes)
     assert np.abs(ours.keypoints - theirs.keypoints).max() < 0.01
     assert np.abs(ours.confidence - theirs.confidence).max() < 1e-3
     # The second crop is cut and turned by the first answer, and OpenCV cuts in steps of 1/32 pixel: a
     # difference in the last bit tips a few of its samples into the next step.
-    ours, theirs = (find_faces(runtime, config, images, starts).keypoints for runtime in runtimes)
+    ours, theirs = (predict(runtime, config, images, starts).keypoints for runtime in runtimes)
     apart = np.abs(ours - theirs).max(axis=(1, 2))
     assert np.median(apart) < 0.01
     assert apart.max() < 0.1

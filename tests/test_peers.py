@@ -6,9 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from benchmarks import peers
-from benchmarks.comparison import report
-from benchmarks.comparison.fit import (
+from benchmarks.peers import page as peers
+from benchmarks.peers import report
+from benchmarks.peers.fit import (
     BoxFit,
     FaceFrame,
     Fitted,
@@ -21,7 +21,7 @@ from benchmarks.comparison.fit import (
     pick_vertices,
     square_box,
 )
-from benchmarks.comparison.worker import Worker
+from benchmarks.peers.worker import Worker
 from data_load import FacialKeypointsDataset, load_split
 from geometry import box_from_keypoints, box_side, crop_matrix, transform_points
 from landmarks import OUTER_EYE_CORNERS
@@ -227,14 +227,14 @@ def test_the_speed_table_adds_the_crop_and_counts_from_dlibs_call(monkeypatch, t
 # --- the pipe ---------------------------------------------------------------------------------------
 
 
-def test_a_worker_answers_like_the_detector_in_this_process(free_photo):
+def test_a_worker_answers_like_the_detector_in_this_process(sample_photo):
     from detector import KeypointDetector
 
     box = (170, 60, 290, 180)
     with Worker(sys.executable, "ours", "naimishnet:torch") as worker:
-        answer = worker.ask(free_photo, box)
+        answer = worker.ask(sample_photo, box)
         footprint = worker.footprint()
-    direct = KeypointDetector.from_pretrained("naimishnet")(free_photo, boxes_xyxy=[box])[0]
+    direct = KeypointDetector.from_pretrained("naimishnet")(sample_photo, boxes_xyxy=[box])[0]
     np.testing.assert_allclose(answer.points, direct.keypoints, atol=0.01)
     assert answer.box_xyxy == list(box)
     assert answer.wall_ms > 0

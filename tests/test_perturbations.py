@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from benchmarks import robustness
-from benchmarks.comparison.fit import BoxFit
-from benchmarks.comparison.perturbations import PERTURBATIONS
+from benchmarks.peers.fit import BoxFit
+from benchmarks.robustness import page as robustness
+from benchmarks.robustness.perturbations import PERTURBATIONS
 from data_load import FacialKeypointsDataset, load_split
 from geometry import box_centre, box_from_keypoints, box_side, transform_points
 

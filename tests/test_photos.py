@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import detect
-from data_files import photos_folder
+from data_load import photos_folder
 from geometry import box_from_keypoints, box_iou
 
 #: Brows to chin and cheek to cheek, read off the photo with a grid over it, left to right.

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import plots
-from opencv import cv2
+from files import cv2
 
 
 @pytest.fixture(autouse=True)
@@ -36,10 +36,10 @@ def a_figure(*origins):
     ("origins", "expected"),
     [
         ((), "drawing"),
-        (("free photo",), "free photo"),
+        (("sample photo",), "sample photo"),
         ((None,), "data set"),  # who does not say counts as the data set
-        (("free photo", None), "data set"),
-        ((None, "free photo"), "data set"),
+        (("sample photo", None), "data set"),
+        ((None, "sample photo"), "data set"),
     ],
 )
 def test_the_strictest_origin_marks_the_figure(origins, expected):
@@ -74,9 +74,9 @@ def test_tables_are_the_same_on_every_run():
 
 
 def test_show_writes_the_figure_and_nothing_beside_it(tmp_path):
-    plots.show(a_figure("free photo"), "one")
+    plots.show(a_figure("sample photo"), "one")
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["one.png"]
-    assert origin_of((tmp_path / "figures" / "one.png").read_bytes()) == "free photo"
+    assert origin_of((tmp_path / "figures" / "one.png").read_bytes()) == "sample photo"
 
 
 def test_unknown_origins_are_refused():

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from detector.pipeline import Face
-from detector.proposals import CascadeProposals, dispose, merge_boxes, same_face
-from geometry import box_from_keypoints, box_iou, mirror_image
+from detector.face_finders import MultiCascadeDetector, merge_boxes
+from detector.predictor import Face, filter_faces, same_face
+from geometry import box_from_keypoints, box_iou, flip_image
 from sample_faces import canonical_head
 
 HEAD = canonical_head()[:, :2]
@@ -49,43 +49,43 @@ def test_dispose_keeps_each_face_once_and_no_more():
         face(200, 200, 80, 0.2),  # no face
         face(35, 40, 55, 0.6),  # a part of the first one
     ]
-    kept = dispose(found, 0.5)
+    kept = filter_faces(found, 0.5)
     assert [item.confidence for item in kept] == [0.9, 0.8]  # the larger one first
-    assert dispose([], 0.5) == []
+    assert filter_faces([], 0.5) == []
 
 
 def test_a_face_that_was_found_has_the_box_around_its_keypoints():
     found = face(10, 20, 80, 0.9)
-    (kept,) = dispose([replace(found, box_xyxy=np.array([60.0, 60.0, 75.0, 75.0]))], 0.5)
+    (kept,) = filter_faces([replace(found, box_xyxy=np.array([60.0, 60.0, 75.0, 75.0]))], 0.5)
     np.testing.assert_array_equal(kept.box_xyxy, box_from_keypoints(found.keypoints))
 
 
 def test_unknown_confidence_is_kept():
     found = [face(x, y, 80, float("nan")) for x, y in ((10, 10), (12, 11), (300, 40))]
-    assert len(dispose(found, 0.5)) == 2
+    assert len(filter_faces(found, 0.5)) == 2
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
-def test_proposals_hold_the_face_of_a_free_photo(free_photo, mirrored):
-    image = mirror_image(free_photo) if mirrored else free_photo
+def test_proposals_hold_the_face_of_a_free_photo(sample_photo, mirrored):
+    image = flip_image(sample_photo) if mirrored else sample_photo
     truth = [512 - 291, 60, 512 - 170, 185] if mirrored else [170, 60, 291, 185]
-    boxes = CascadeProposals()(image)
+    boxes = MultiCascadeDetector()(image)
     assert max(box_iou(box, truth) for box in boxes) > 0.4
     assert (boxes[:, 0] >= 0).all()
     assert (boxes[:, 2] <= 512).all()
 
 
-def test_both_ways_in_turn_are_the_whole_search(free_photo):
-    proposals, width = CascadeProposals(), free_photo.shape[1]
-    ways = [proposals.one_way(free_photo, mirrored) for mirrored in (False, True)]
-    left, top, right, bottom = proposals.one_way(mirror_image(free_photo), False).T
+def test_both_ways_in_turn_are_the_whole_search(sample_photo):
+    proposals, width = MultiCascadeDetector(), sample_photo.shape[1]
+    ways = [proposals.search(sample_photo, mirrored) for mirrored in (False, True)]
+    left, top, right, bottom = proposals.search(flip_image(sample_photo), False).T
     np.testing.assert_allclose(ways[1], np.stack([width - right, top, width - left, bottom], axis=1))
-    both = proposals(free_photo)
+    both = proposals(sample_photo)
     assert 0 < len(both) <= len(ways[0]) + len(ways[1])
     for box in np.concatenate(ways):
         assert max(box_iou(box, other) for other in both) > 0.6
     assert all(max(box_iou(box, other) for other in np.concatenate(ways)) > 0.6 for box in both)
 
 
-def test_most_is_a_limit(free_photo):
-    assert len(CascadeProposals(1.05, 1, 0.05, most=3)(free_photo)) == 3
+def test_most_is_a_limit(sample_photo):
+    assert len(MultiCascadeDetector(1.05, 1, 0.05, most=3)(sample_photo)) == 3

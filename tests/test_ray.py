@@ -18,16 +18,16 @@ from media_files import write_mixed_folder
 from stub_detector import stub_detector
 
 import detect as command
-from data_files import free_photos
+from checkpoint import SAVED_MODELS
+from data_load import sample_photos
 from detector import DEFAULT_CHECKPOINT, KeypointDetector
-from detector.batch import Drawing, detect_paths
-from detector.exports import read_results
+from detector.folder import Drawing, detect_paths
+from detector.formats import read_results
 from detector.ray_engine import detect_with_ray
-from opencv import cv2
-from training.checkpoint import SAVED_MODELS
+from files import cv2
 
 ROOT = Path(__file__).parent.parent
-LOAD = {"device": "cpu", "runtime": "torch", "least_confidence": 0.5}
+LOAD = {"device": "cpu", "runtime": "torch", "min_confidence": 0.5}
 OPTIONS = {"batch": 8, "drawing": None}
 SHARD = 6
 STORE_BYTES = 80 * 2**20  # the least that Ray takes
@@ -40,7 +40,7 @@ def write_many(folder: Path, faces: int, textures: int) -> list[str]:
     """Small images, faces among textures and files that are no images; their names, without the folder."""
     rng = np.random.default_rng(0)
     folder.mkdir()
-    photos = list(free_photos().values())
+    photos = list(sample_photos().values())
     for number in range(faces):
         photo = photos[number % 2]
         size = int(rng.integers(110, 170))

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import model_cards, results
-from training.checkpoint import SAVED_MODELS, load_config
+from benchmarks.results import page as results
+from checkpoint import SAVED_MODELS, load_config
+from tools import model_cards
 from training.metrics import summarise
 from training.records import load_record, note_in_config
 

@@ -5,20 +5,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from files import cv2
 from landmarks import (
     CHIN,
+    FLIP_ORDER,
     GROUPS,
     JAW_LEFT,
     JAW_RIGHT,
     LEFT_EYE_OUTER,
     LOWER_LIP_BOTTOM,
-    MIRROR_ORDER,
     NOSE_TIP,
     OUTER_EYE_CORNERS,
     RIGHT_EYE_OUTER,
     UPPER_LIP_TOP,
 )
-from opencv import cv2
 from sample_faces import (
     canonical_head,
 )
@@ -59,7 +59,7 @@ def test_canonical_head_is_symmetric_and_measured_in_eye_distances():
     head = canonical_head()
     assert head.shape == (68, 3)
     assert head.dtype == np.float64
-    np.testing.assert_array_equal(head[MIRROR_ORDER] * [-1, 1, 1], head)
+    np.testing.assert_array_equal(head[FLIP_ORDER] * [-1, 1, 1], head)
     right, left = head[RIGHT_EYE_OUTER], head[LEFT_EYE_OUTER]
     np.testing.assert_allclose(left - right, [1, 0, 0], atol=1e-12)
     np.testing.assert_allclose((left + right)[:2], 0, atol=1e-12)

@@ -1,4 +1,4 @@
-"""The embedded sample: single frames, videos, and the folder laid out like the real set."""
+"""The synthetic sample: single frames, videos, and the folder laid out like the real set."""
 
 import json
 import os
@@ -13,13 +13,13 @@ import pandas as pd
 import pytest
 
 import sample_faces.folder as folder_module
+from files import cv2
 from geometry import box_from_keypoints, box_iou, scale_box
 from landmarks import (
     GROUPS,
     NOSE_TIP,
     OUTER_EYE_CORNERS,
 )
-from opencv import cv2
 from sample_faces import (
     IS_SAMPLE_MARKER,
     draw_face,
@@ -246,7 +246,7 @@ def test_other_peoples_files_are_never_overwritten(tmp_path):
     folder.mkdir()
     assert not is_sample(folder)
     (folder / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(FileExistsError, match="not the embedded sample"):
+    with pytest.raises(FileExistsError, match="not the synthetic sample"):
         write_sample(folder, identities=1)
     assert contents(folder) == {"photo.jpg": b"mine"}
     (folder / "photo.jpg").unlink()

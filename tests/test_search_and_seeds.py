@@ -9,19 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import search, seeds
-from detector.evaluation import Evaluation
-from detector.trust import calibration_of
+from benchmarks.search import page as search
+from benchmarks.seeds import page as seeds
+from checkpoint import save_checkpoint
 from landmarks import OUTER_EYE_CORNERS
-from training.checkpoint import save_checkpoint
+from training.evaluation import Evaluation
 from training.metrics import summarise
 from training.recipes import get_recipe
 from training.records import save_record
+from training.uncertainty import calibration_of
 
 
 def test_the_search_page_is_what_its_records_give():
     printed = search.PAGE.read_text()
-    assert printed == search.PAGE_TEXT.format(table=search.table(), looks=search.looks_table())
+    assert printed == search.PAGE_TEXT.format(table=search.table(), passes=search.passes_table())
 
 
 def test_the_seeds_page_is_what_its_records_give():
@@ -103,7 +104,7 @@ def test_a_face_that_one_network_misses_counts_by_the_others():
 
 def test_trust_is_added_beside_the_run(tmp_path, monkeypatch):
     run = tmp_path / "runs" / "best-identity-1"
-    recipe = get_recipe("best")
+    recipe = get_recipe("heatmapnet")
     torch.manual_seed(0)
     save_checkpoint(run / "checkpoint", recipe.build_model(), recipe.config(trained_on="identity"))
     before = (run / "checkpoint" / "model.safetensors").read_bytes()
@@ -116,9 +117,9 @@ def test_trust_is_added_beside_the_run(tmp_path, monkeypatch):
         shipped = seeds.load_checkpoint(seeds.SHIPPED["identity"])[0]
         assert factors == calibration_of(shipped)
 
-    monkeypatch.setattr(seeds.fit_trust, "run", fit)
+    monkeypatch.setattr(seeds.uncertainty, "run", fit)
     folder = seeds.with_outputs("identity", 1)
-    assert folder == run / "with_trust"
+    assert folder == run / "with_uncertainty"
     assert (folder / "model.safetensors").is_file()
     assert (run / "checkpoint" / "model.safetensors").read_bytes() == before
     seeds.with_outputs("identity", 1)

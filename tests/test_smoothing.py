@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from detector.smoothing import KeypointSmoother, OneEuroFilter, OneEuroSettings, eye_distance
 from landmarks import OUTER_EYE_CORNERS
 from sample_faces import canonical_head
+from video.smoothing import KeypointSmoother, OneEuroFilter, OneEuroSettings, eye_distance
 
 FACE = (canonical_head()[:, :2] * 100 + 200).astype(np.float32)
 

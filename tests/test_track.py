@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 from scene import FPS, KNOWN, Scene, follow, frame, ids, person, still
 
-from detector.motion import Motion, face_distance, match
-from detector.tracker import FaceTracker
 from geometry import box_from_keypoints
+from video.tracker import FaceTracker, Motion, face_distance, match
 
 # --- one face --------------------------------------------------------------------------------
 
@@ -72,7 +71,7 @@ def test_a_drop_out_is_reported_as_none_and_the_id_stays(confidence):
 def test_a_face_is_dropped_when_confidence_falls():
     scene = Scene([still], lambda n: 0.4 if n >= 10 else 0.9)
     assert ids(follow(scene, range(14))) == [[0]] * 10 + [[]] * 4
-    assert ids(follow(scene, range(14), least_confidence=0.3)) == [[0]] * 14
+    assert ids(follow(scene, range(14), min_confidence=0.3)) == [[0]] * 14
     assert ids(follow(Scene([still], 0.4), range(5))) == [[]] * 5
 
 
@@ -120,7 +119,7 @@ def test_while_nobody_is_missing_a_search_is_one_way_round_in_turn():
             searches.append((int(image[0, 0, 0]), "both"))
             return Scene.face_detector(scene, image)
 
-        def one_way(self, image, mirrored):
+        def search(self, image, mirrored):
             searches.append((int(image[0, 0, 0]), mirrored))
             return np.empty((0, 4))
 
@@ -197,7 +196,7 @@ def test_time_must_increase(time_s):
     [
         ({"search_every": 0}, "search_every"),
         ({"redetect_every": 2}, "search_every <= redetect_every"),
-        ({"least_confidence": 1.5}, "from 0 to 1"),
+        ({"min_confidence": 1.5}, "from 0 to 1"),
         ({"lost_after": -1}, "must not be below 0"),
         ({"remember_s": math.nan}, "must not be below 0"),
     ],

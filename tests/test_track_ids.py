@@ -5,12 +5,11 @@ import pytest
 import skimage.data
 from scene import COVERED, FPS, KNOWN, Scene, follow, ids, person, still
 
-from benchmarks.moving.scenes import add_noise, free_faces, lay_over
+from benchmarks.tracking.scenes import add_noise, free_faces, lay_over
 from detector import KeypointDetector
-from detector.motion import face_distance
-from detector.tracker import FaceTracker
+from files import cv2
 from geometry import box_centre, box_from_keypoints
-from opencv import cv2
+from video.tracker import FaceTracker, face_distance
 
 
 def middle(tracked):

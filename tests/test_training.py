@@ -15,11 +15,19 @@ import numpy as np
 import pytest
 import torch
 
+from checkpoint import load_checkpoint
 from data_load import load_split, read_keypoints_csv
-from training.checkpoint import load_checkpoint
-from training.loop import EpochSampler, TrainingError, hold_out, train
+from training.loop import (
+    EpochSampler,
+    MovingAverage,
+    TrainingError,
+    build_optimizer,
+    learning_rate_at,
+    set_malloc_options,
+    split_by_identity,
+    train,
+)
 from training.losses import LOSSES, WingLoss, build_loss
-from training.parts import MovingAverage, build_optimizer, keep_freed_memory, learning_rate_at
 from training.recipes import RECIPES, Recipe, get_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -134,7 +142,7 @@ def test_two_processes_reproduce_the_loss_of_one(sample_folder, tmp_path):
 
 def test_training_learns_and_reports(sample_folder, tmp_path):
     seen = []
-    plain = {f"augmentation.{f}": "0" for f in ("rotation_deg", "scale", "shift", "flip")}
+    plain = {f"augmentation.{f}": "0" for f in ("rotation_deg", "scale", "shift", "flip_prob")}
     recipe = tiny(epochs="30", schedule="constant", **{"model_args.dropout": "0"}, **plain)
     run = train(
         recipe, sample_folder, run_folder=tmp_path, validate=0.2, progress=False,
@@ -151,12 +159,12 @@ def test_training_learns_and_reports(sample_folder, tmp_path):
 
 def test_held_out_identities_are_never_trained_on(sample_folder):
     dataset = load_split(sample_folder, "official", "train")
-    kept, held = hold_out(dataset, 0.25)
+    kept, held = split_by_identity(dataset, 0.25)
     names = np.array(dataset.identities)
     assert held
     assert not set(names[kept]) & set(names[held])
     assert len(kept) + len(held) == len(dataset)
-    assert hold_out(dataset, 0.0)[1] == []
+    assert split_by_identity(dataset, 0.0)[1] == []
 
 
 def test_too_few_images_are_named(sample_folder, tmp_path):
@@ -203,8 +211,8 @@ def test_wing_loss_by_hand():
     zero = torch.zeros(1, 1, 2)
     assert wing(zero, zero).item() == 0
     assert wing(zero + 2, zero).item() == pytest.approx(10 * np.log(2))
-    offset = 10 - 10 * np.log(6)
-    assert wing(zero + 12, zero).item() == pytest.approx(12 - offset, rel=1e-6)
+    brightness = 10 - 10 * np.log(6)
+    assert wing(zero + 12, zero).item() == pytest.approx(12 - brightness, rel=1e-6)
     # continuous where the branches meet
     assert wing(zero + 9.9999, zero).item() == pytest.approx(wing(zero + 10.0001, zero).item(), abs=1e-3)
 
@@ -221,9 +229,9 @@ def test_losses_are_zero_at_the_truth_and_have_gradients(name):
 # Page faults of ten tensors of 64 MB, one after the other, after two of them.
 PAGE_FAULTS = """
 import resource, torch
-from training.parts import keep_freed_memory
+from training.parts import set_malloc_options
 if {keep}:
-    assert keep_freed_memory()
+    assert set_malloc_options()
 def use(times):
     for _ in range(times):
         torch.ones(16 << 20)
@@ -247,7 +255,7 @@ def test_freed_memory_is_used_again():
 
 def test_a_c_library_that_cannot_keep_memory_is_left_as_it_is(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    assert not keep_freed_memory()
+    assert not set_malloc_options()
 
 
 def test_unknown_names_list_the_known_ones():
@@ -261,10 +269,10 @@ def test_unknown_names_list_the_known_ones():
 
 def test_override_parses_types_and_dots():
     recipe = get_recipe("naimishnet").override(
-        {"epochs": "3", "learning_rate": "1", "mirror": "false", "augmentation.rotation_deg": "5",
+        {"epochs": "3", "learning_rate": "1", "flip_tta": "false", "augmentation.rotation_deg": "5",
          "model_args.dropout": "0.5", "augmentation.wide_range": "1.5,2", "loss": "mse"}
     )  # fmt: skip
-    assert (recipe.epochs, recipe.learning_rate, recipe.mirror) == (3, 1.0, False)
+    assert (recipe.epochs, recipe.learning_rate, recipe.flip_tta) == (3, 1.0, False)
     assert isinstance(recipe.learning_rate, float)
     assert recipe.augmentation.rotation_deg == 5.0
     assert recipe.augmentation.wide_range == (1.5, 2)
@@ -290,8 +298,10 @@ def test_override_refuses_what_it_does_not_know(changes, message):
 
 def test_training_csv_row_is_what_the_network_is_trained_on(sample_folder):
     # the first keypoint of the CSV, through crop and normalisation and back, is itself
-    recipe = tiny(frame="whole", **{"augmentation.flip": "0"})
-    recipe = recipe.override({f"augmentation.{k}": "0" for k in ("rotation_deg", "scale", "shift", "wide")})
+    recipe = tiny(crop_mode="whole", **{"augmentation.flip": "0"})
+    recipe = recipe.override(
+        {f"augmentation.{k}": "0" for k in ("rotation_deg", "scale", "shift", "wide_crop_prob")}
+    )
     dataset = load_split(sample_folder, "official", "train", recipe.transform(), seed=0)
     names, keypoints = read_keypoints_csv(sample_folder / "training_frames_keypoints.csv")
     height, width = dataset.image(0).shape[:2]

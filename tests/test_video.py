@@ -7,11 +7,11 @@ from media_files import frames_of, leftovers, rows_of, write_folder, write_video
 from scene import Scene, frame, person, walker
 
 from detector import KeypointDetector
-from detector.frames import Frame, open_frames
-from detector.track import track_frames, track_video
-from detector.tracker import FaceTracker
-from detector.video import COLUMNS, TrackedFrame, open_video
 from geometry import crop_matrix, warp
+from video.frames import Frame, open_frames
+from video.track import track_frames, track_video
+from video.tracker import FaceTracker
+from video.writer import COLUMNS, TrackedFrame, open_video
 
 # --- the table and the annotated video -------------------------------------------------------
 
@@ -147,8 +147,8 @@ def test_wrong_wishes_are_named_before_anything_is_written(tmp_path):
     folder = write_folder(tmp_path / "frames", 2)
     with pytest.raises(ValueError, match=r"must end in .mp4, .mov, .mkv, .avi; got a.gif"):
         track_video(Scene([]), folder, tmp_path / "a.gif", tmp_path / "a.csv")
-    with pytest.raises(ValueError, match="most_frames must be at least 1"):
-        track_video(Scene([]), folder, most_frames=0)
+    with pytest.raises(ValueError, match="max_frames must be at least 1"):
+        track_video(Scene([]), folder, max_frames=0)
     with pytest.raises(TypeError, match="smoth"):
         track_video(Scene([]), folder, smoth=True)
     with pytest.raises(FileNotFoundError):
@@ -161,7 +161,7 @@ def test_wrong_wishes_are_named_before_anything_is_written(tmp_path):
 
 def test_progress_says_frames_a_second(tmp_path, capsys):
     folder = write_folder(tmp_path / "frames", 6)
-    track_video(Scene([walker]), folder, most_frames=4)
+    track_video(Scene([walker]), folder, max_frames=4)
     shown = capsys.readouterr().err
     assert "frames: 100%" in shown
     assert "4/4" in shown
@@ -184,14 +184,14 @@ def test_frames_are_taken_one_by_one():
     assert [[tracked.id for tracked in seen.faces] for seen in first] == [[0]] * 3
 
 
-def test_a_real_face_in_a_real_video(tmp_path, free_photo):
+def test_a_real_face_in_a_real_video(tmp_path, sample_photo):
     # the astronaut moves by known shifts; the shipped checkpoint follows, through the encoder and back
     shifts = [(8 * np.sin(number / 2), 2.0 * number) for number in range(14)]
     images = []
     for shift in shifts:
         matrix = crop_matrix((225, 120), 280, 320)
         matrix[:, 2] += shift
-        images.append(warp(free_photo, matrix, (320, 320)))
+        images.append(warp(sample_photo, matrix, (320, 320)))
     source = write_video(tmp_path / "in.avi", images, 30)
     video, table = tmp_path / "out.mp4", tmp_path / "out.csv"
     detector = KeypointDetector.from_pretrained()

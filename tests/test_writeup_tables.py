@@ -10,12 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from augment import NO_AUGMENTATION
-from benchmarks import ablation_records, ablations, epoch_times, writeup_records, writeups
+from benchmarks.ablations import page as ablations
+from benchmarks.ablations import rows as ablation_records
+from benchmarks.writeups import epoch_times
+from benchmarks.writeups import page as writeups
+from benchmarks.writeups import rows as writeup_records
 from data_load import FacialKeypointsDataset
-from detector.evaluation import Evaluation
+from files import write_json
 from landmarks import OUTER_EYE_CORNERS
-from training.checkpoint import write_json
+from training.augment import NO_AUGMENTATION
+from training.evaluation import Evaluation
 from training.loop import train
 from training.metrics import interocular_distance, nme_per_face, summarise
 from training.recipes import RECIPES, get_recipe
@@ -75,7 +79,7 @@ def test_a_row_is_printed_from_its_records(elsewhere):
     training = {
         "recipe": RECIPES[row.label].as_json(),
         "epochs": 5,
-        "capped": True,
+        "stopped_early": True,
         "minutes": 74.6,
     }
     write_json(row.folder / "training.json", training)
@@ -268,7 +272,7 @@ def test_differences_need_the_same_images(tiny_ablations):
 def test_an_ablation_trains_measures_and_is_then_done(sample_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(ablation_records, "RECORDS", tmp_path / "records")
     monkeypatch.setattr(ablation_records, "ROOT", tmp_path)
-    views = ("label_box", "haar", "haar, 3 looks")
+    views = ("label_box", "haar", "haar, 3 passes")
     tiny = {"input_size": 32, "batch_size": 16, "epochs": 1, "frame": "face"}
     row = ablation_records.Row("face_crop", "x", tiny, views)
     data = SimpleNamespace(folder=sample_folder, is_sample=True)

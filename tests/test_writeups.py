@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 
+from checkpoint import ModelConfig, load_checkpoint, load_config
 from data_load import CenterCrop, FacialKeypointsDataset, Normalize, RandomCrop, Rescale
-from detector.classic_loss import (
+from geometry import invert, transform_points, whole_image_matrix
+from models import build_model, count_parameters
+from training import loop
+from training.classic_loss import (
     ClassicCrops,
     all_losses,
     classic_losses,
     losses_without_looking,
     predict_crops,
 )
-from detector.evaluation import ConstantPredictor
-from geometry import invert, transform_points, whole_image_matrix
-from models import build_model, count_parameters
-from training import loop
-from training.checkpoint import ModelConfig, load_checkpoint, load_config
+from training.evaluation import ConstantPredictor
 from training.loop import train
 from training.recipes import RECIPES, get_recipe
 from training.writeups import WRITEUPS, WriteUp
@@ -43,7 +43,12 @@ def test_each_write_up_is_a_recipe_with_what_it_states(name):
         assert {field: getattr(recipe, field) for field in fields} == fields
     assert {"model", "loss", "optimizer", "learning_rate", "epochs", "input_size"} <= entry.settings().keys()
     assert recipe.schedule == "constant", "a cap would cut a schedule short"
-    assert (recipe.frame, recipe.whole_view, recipe.looks, recipe.mirror) == ("classic", "crop", 1, False)
+    assert (recipe.crop_mode, recipe.whole_view, recipe.passes, recipe.flip_tta) == (
+        "classic",
+        "crop",
+        1,
+        False,
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +124,7 @@ def test_the_small_ones_train_on_the_sample(name, sample_folder, tmp_path):
     run = train(recipe, sample_folder, run_folder=tmp_path, progress=False, trained_on="sample")
     assert np.isfinite(run.history[0]["loss"])
     _, config = load_checkpoint(tmp_path / "checkpoint")
-    assert (config.recipe, config.epochs, config.capped, config.whole_view) == (name, 1, False, "crop")
+    assert (config.recipe, config.epochs, config.stopped_early, config.whole_view) == (name, 1, False, "crop")
 
 
 # --- the time limit -----------------------------------------------------------------------------
@@ -133,8 +138,8 @@ def tiny(**changes):
 
 def slow_clock(monkeypatch, seconds):
     """Every look at the clock of the training loop is `seconds` after the one before."""
-    looks = iter(range(0, 10**6, seconds))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(looks)))
+    passes = iter(range(0, 10**6, seconds))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(passes)))
 
 
 def test_a_limit_ends_with_the_last_whole_epoch_that_fits(sample_folder, tmp_path, monkeypatch):
@@ -142,18 +147,18 @@ def test_a_limit_ends_with_the_last_whole_epoch_that_fits(sample_folder, tmp_pat
     run = train(tiny(), sample_folder, run_folder=tmp_path, minutes=1.2, progress=False)
     assert [row["seconds"] for row in run.history] == [20, 20, 20]
     config = load_config(tmp_path / "checkpoint")
-    assert (config.epochs, config.capped) == (3, True)
+    assert (config.epochs, config.stopped_early) == (3, True)
 
 
 def test_a_limit_counts_what_was_trained_before_and_can_be_raised(sample_folder, tmp_path, monkeypatch):
     whole = train(tiny(), sample_folder, run_folder=tmp_path / "whole", progress=False)
     slow_clock(monkeypatch, 20)
-    options = {"run_folder": tmp_path / "capped", "resume": True, "progress": False}
+    options = {"run_folder": tmp_path / "stopped_early", "resume": True, "progress": False}
     assert len(train(tiny(), sample_folder, minutes=0.01, **options).history) == 1  # the first one always
     assert len(train(tiny(), sample_folder, minutes=0.4, **options).history) == 1
     assert len(train(tiny(), sample_folder, minutes=0.7, **options).history) == 2
     run = train(tiny(), sample_folder, **options)
-    assert (run.config.epochs, run.config.capped) == (6, False)
+    assert (run.config.epochs, run.config.stopped_early) == (6, False)
     for name, tensor in run.model.state_dict().items():
         torch.testing.assert_close(tensor, whole.model.state_dict()[name], rtol=0, atol=0)
 

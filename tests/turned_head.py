@@ -3,7 +3,7 @@
 import numpy as np
 
 import landmarks
-from filters import wear
+from filters import apply_filter
 
 
 def ring(count, centre, radius_x, radius_y):
@@ -37,7 +37,7 @@ def head():
     for name, outline in deep.items():
         points[list(landmarks.GROUPS[name])] = outline
     left_eye = list(landmarks.GROUPS["left_eye"])
-    points[left_eye] = (points * (-1, 1, 1))[landmarks.MIRROR_ORDER][left_eye]
+    points[left_eye] = (points * (-1, 1, 1))[landmarks.FLIP_ORDER][left_eye]
     return points
 
 
@@ -75,5 +75,7 @@ def noise(shape_hw, seed=0):
 def coverage(shape_hw, keypoints, name, **how):
     """Share of every pixel that the filter hides, 0 to 1: what is left of white minus black."""
     black, white = np.zeros((*shape_hw, 3), np.uint8), np.full((*shape_hw, 3), 255, np.uint8)
-    left = wear(white, keypoints, name, **how).astype(float) - wear(black, keypoints, name, **how)
+    left = apply_filter(white, keypoints, name, **how).astype(float) - apply_filter(
+        black, keypoints, name, **how
+    )
     return 1 - left.mean(axis=-1) / 255

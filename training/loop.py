@@ -12,7 +12,9 @@ Nothing random depends on what happened before: the order of an epoch comes from
 bit for bit on CPU, as one that was not.
 """
 
+import copy
 import csv
+import ctypes
 import json
 import math
 import os
@@ -29,20 +31,11 @@ from torch.utils.data import DataLoader, Sampler, Subset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from data_labels import training_labels
-from data_load import FacialKeypointsDataset, load_split
-from landmarks import OUTER_EYE_CORNERS
+from checkpoint import ModelConfig, save_checkpoint
+from data_load import FacialKeypointsDataset, load_split, training_labels
+from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from models import KeypointNetwork
-from training.checkpoint import ModelConfig, save_checkpoint
 from training.losses import build_loss
-from training.parts import (
-    MovingAverage,
-    build_optimizer,
-    keep_freed_memory,
-    learning_rate_at,
-    seed_from,
-    start_at_mean_shape,
-)
 from training.recipes import Recipe
 
 HISTORY_FIELDS = ("epoch", "learning_rate", "loss", "nme", "validation_loss", "validation_nme", "seconds")
@@ -53,7 +46,7 @@ class TrainingError(RuntimeError):
 
 
 @dataclass
-class Run:
+class TrainResult:
     """What training leaves: the network that ships, its config, one dict per epoch, the folder."""
 
     model: KeypointNetwork
@@ -86,7 +79,7 @@ def batch_nme(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
     return (distance / (true[:, right] - true[:, left]).norm(dim=-1).clamp_min(1e-6)).sum()
 
 
-def hold_out(dataset: FacialKeypointsDataset, share: float) -> tuple[list[int], list[int]]:
+def split_by_identity(dataset: FacialKeypointsDataset, share: float) -> tuple[list[int], list[int]]:
     """Indices to train and to validate on; whole identities are held out, `share` of them."""
     identities = np.array(dataset.identities)
     names = sorted(set(identities))
@@ -112,7 +105,7 @@ def train(
     on_epoch: Callable[[dict, KeypointNetwork], None] | None = None,
     progress: bool = True,
     accelerator: Accelerator | None = None,
-) -> Run:
+) -> TrainResult:
     """Train by `recipe` on the training part of `split`, and save runs/.../checkpoint.
 
     validate: share of the training identities held out and measured after each
@@ -125,7 +118,7 @@ def train(
     run folder that does not belong to this recipe; ValueError for `minutes` that make no sense.
     """
     recipe.check_minutes(minutes)
-    keep_freed_memory()
+    set_malloc_options()
     return _Trainer(
         recipe, data_folder, split, Path(run_folder), seed, validate, data_checksum, trained_on,
         accelerator or build_accelerator(mixed_precision), num_workers,
@@ -148,14 +141,14 @@ class _Trainer:
         self.accelerator = accelerator
         sample = trained_on == "sample"  # drawn faces, whose keypoints are exact
         if sample:
-            recipe = replace(recipe, labels="given")
+            recipe = replace(recipe, labels="raw")
         self.config = recipe.config(seed=seed, data_checksum=checksum, trained_on=trained_on or split)
         self.identity = {"recipe": asdict(recipe), "split": split, "seed": seed, "validate": validate}
         dataset = load_split(data_folder, split, "train", recipe.transform(), seed=seed)
         if not sample:
-            dataset.keypoints = training_labels(dataset, recipe.labels, recipe.refined_share)
+            dataset.keypoints = training_labels(dataset, recipe.labels, recipe.pseudo_label_share)
         self.dataset = dataset
-        self.train_indices, self.held_indices = hold_out(dataset, validate)
+        self.train_indices, self.held_indices = split_by_identity(dataset, validate)
         if len(self.train_indices) < recipe.batch_size:
             raise TrainingError(
                 f"{len(self.train_indices)} training images are fewer than one batch of {recipe.batch_size}"
@@ -183,7 +176,7 @@ class _Trainer:
         raw = self.accelerator.unwrap_model(self.model)
         return self.average.model if self.average else raw
 
-    def run(self, resume: bool, on_epoch, progress: bool, minutes: float | None) -> Run:
+    def run(self, resume: bool, on_epoch, progress: bool, minutes: float | None) -> TrainResult:
         self._open_folder(resume)
         main = self.accelerator.is_main_process
         bar = tqdm(
@@ -205,11 +198,11 @@ class _Trainer:
             if writer:
                 writer.close()
         done = len(self.history)
-        self.config = replace(self.config, epochs=done, capped=done < self.recipe.epochs)
+        self.config = replace(self.config, epochs=done, stopped_early=done < self.recipe.epochs)
         if main:
             save_checkpoint(self.folder / "checkpoint", self.shipped, self.config)
         self.accelerator.wait_for_everyone()
-        return Run(self.shipped.eval(), self.config, self.history, self.folder)
+        return TrainResult(self.shipped.eval(), self.config, self.history, self.folder)
 
     def _epoch(self, epoch: int) -> dict:
         start = time.perf_counter()
@@ -335,3 +328,84 @@ class _Trainer:
                 writer.add_scalar(name, row[name], row["epoch"])
         bar.set_postfix_str(f"loss {row['loss']:.4f}, NME {100 * row['nme']:.2f} %", refresh=False)
         bar.update()
+
+
+# --- optimiser, learning rate, averaged weights -------------------------------------------------
+
+
+def seed_from(*numbers: int) -> int:
+    """One seed out of several numbers, the same on every machine."""
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0])
+
+
+def learning_rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
+    """The learning rate of a step: constant, or one cycle (30 % cosine warm-up, then cosine to ~0)."""
+    peak = recipe.learning_rate
+    if recipe.schedule == "constant":
+        return peak
+    if recipe.schedule != "one_cycle":
+        raise ValueError(f"schedule must be 'constant' or 'one_cycle', got {recipe.schedule!r}")
+    warm_up = 0.3 * total_steps
+    if step < warm_up:
+        low, share = peak / 25, step / warm_up
+        return low + (peak - low) * (1 - math.cos(math.pi * share)) / 2
+    share = (step - warm_up) / max(total_steps - warm_up, 1)
+    return peak * (1 + math.cos(math.pi * share)) / 2 + 1e-7
+
+
+def build_optimizer(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimizer:
+    """Adam or AdamW over all parameters."""
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+    if recipe.optimizer not in kinds:
+        raise ValueError(f"optimizer must be one of {', '.join(kinds)}, got {recipe.optimizer!r}")
+    return kinds[recipe.optimizer](
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+
+
+def set_malloc_options() -> bool:
+    """Let this process reuse the memory of freed tensors; whether the C library can (glibc, so Linux).
+
+    glibc gives blocks of more than 32 MB back to the system when they are freed and gets them anew, page by
+    page, in the next step: a third of the time of a step with images of 224 pixels, and more (LOG.md).
+    """
+    try:
+        set_option = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # other C libraries; Windows has no CDLL(None)
+        return False
+    trim_threshold, mmap_max = -1, -4  # their numbers in malloc.h
+    return bool(set_option(mmap_max, 0) and set_option(trim_threshold, 2**31 - 1))
+
+
+class MovingAverage:
+    """Exponential moving average of weights and buffers, over fewer steps at the start."""
+
+    def __init__(self, model: torch.nn.Module, decay: float):
+        self.decay, self.steps = decay, 0
+        self.model = copy.deepcopy(model).eval()
+
+    @torch.no_grad()
+    def update(self, model: torch.nn.Module) -> None:
+        """One step toward `model`."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for average, new in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
+            if average.is_floating_point():
+                average.lerp_(new, 1 - decay)
+            else:
+                average.copy_(new)
+
+
+def start_at_mean_shape(model: KeypointNetwork, dataset, indices: list[int], count: int = 200) -> None:
+    """Set the bias of a dense output to the mean keypoints of some training samples.
+
+    The network then starts as the constant predictor and spends no epochs on becoming it.
+    """
+    last = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)][-1:]
+    if not last or last[0].out_features != 2 * NUM_KEYPOINTS:
+        return
+    step = max(len(indices) // count, 1)
+    shapes = torch.stack([dataset[i]["keypoints"] for i in indices[::step]])
+    with torch.no_grad():
+        last[0].weight.mul_(0.1)
+        last[0].bias.copy_(shapes.mean(dim=0).flatten())

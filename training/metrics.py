@@ -13,7 +13,7 @@ from landmarks import CHIN, JAW_LEFT, JAW_RIGHT, NOSE_BASE_CENTRE, REGIONS
 
 AUC_LIMIT = 0.08
 FAILURE_LIMIT = 0.10
-TURN_BINS = {"frontal": (0.0, 0.2), "half": (0.2, 0.5), "turned": (0.5, np.inf)}
+YAW_BINS = {"frontal": (0.0, 0.2), "half": (0.2, 0.5), "turned": (0.5, np.inf)}
 
 
 def point_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def label_box_size(keypoints: np.ndarray) -> np.ndarray:
     return np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
 
 
-def turn(keypoints: np.ndarray) -> np.ndarray:
+def yaw_ratio(keypoints: np.ndarray) -> np.ndarray:
     """How far each face (N, 68, 2) is turned sideways: 0 frontal, about 1 profile; sign is direction.
 
     A measure on the labels alone: where the base of the nose lies between the two
@@ -105,9 +105,9 @@ def summarise(predicted: np.ndarray, true: np.ndarray, identities=None) -> dict:
     def mean(values) -> float:
         return float(np.mean(values)) if len(values) else float("nan")
 
-    turns = np.abs(turn(true))
+    turns = np.abs(yaw_ratio(true))
     poses = {}
-    for name, (low, high) in TURN_BINS.items():
+    for name, (low, high) in YAW_BINS.items():
         inside = (turns >= low) & (turns < high)
         poses[name] = {"n": int(inside.sum()), "nme": mean(errors[inside & found])}
     figures = {

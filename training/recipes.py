@@ -11,11 +11,10 @@ from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 
 from torchvision.transforms import Compose
 
-from augment import NO_AUGMENTATION, Augmentation, StretchGray, training_steps
-from data_labels import LABEL_OFFSET
-from data_load import Normalize, RandomCrop, Rescale, ToTensor
+from checkpoint import ModelConfig
+from data_load import LABEL_OFFSET, Normalize, RandomCrop, Rescale, ToTensor
 from models import KeypointNetwork, build_model
-from training.checkpoint import ModelConfig
+from training.augment import NO_AUGMENTATION, Augmentation, RescaleIntensity, training_steps
 from training.writeups import WRITEUPS
 
 
@@ -27,11 +26,11 @@ class Recipe:
     model: str
     model_args: dict = field(default_factory=dict)
     input_size: int = 96
-    frame: str = "whole"  # 'whole' image, 'face' crop, or 'classic': Rescale(250) + RandomCrop(224)
-    margin: float = 1.35  # side of a face crop over the larger side of the label box
+    crop_mode: str = "whole"  # 'whole' image, 'face' crop, or 'classic': Rescale(250) + RandomCrop(224)
+    crop_scale: float = 1.35  # side of a face crop over the larger side of the label box
     augmentation: Augmentation = NO_AUGMENTATION
-    labels: str = "given"  # 'given', 'centred' or 'refined': see data_labels.py
-    refined_share: float = 0.5
+    labels: str = "raw"  # 'given', 'centred' or 'refined': see data_load.py
+    pseudo_label_share: float = 0.5
     gray_range: tuple[float, float] = (0.0, 1.0)  # what black and white become
     keypoint_mean: float = 47.5  # crop pixels; (p - mean) / std is what the network predicts
     keypoint_std: float = 24.0
@@ -44,10 +43,10 @@ class Recipe:
     epochs: int = 30
     ema_decay: float = 0.0  # 0: ship the last weights; else their exponential moving average
     whole_view: str = "letterbox"
-    box_margin: float = 1.0
-    looks: int = 1
-    mirror: bool = False
-    upright: bool = False  # further looks are turned so that the face stands upright
+    box_scale: float = 1.0
+    passes: int = 1
+    flip_tta: bool = False
+    align_roll: bool = False  # further looks are turned so that the face stands upright
 
     def build_model(self) -> KeypointNetwork:
         """The network with random weights (seed PyTorch first)."""
@@ -55,13 +54,17 @@ class Recipe:
 
     def transform(self) -> Compose:
         """From a data-set sample to what the network is trained on."""
-        if self.frame == "classic":
+        if self.crop_mode == "classic":
             steps = [Rescale(250 * self.input_size // 224), RandomCrop(self.input_size)]
             if self.augmentation != NO_AUGMENTATION:
-                steps += training_steps(self.input_size, "whole", self.margin, self.augmentation)
+                steps += training_steps(self.input_size, "whole", self.crop_scale, self.augmentation)
         else:
-            steps = training_steps(self.input_size, self.frame, self.margin, self.augmentation)
-        steps += [Normalize(self.keypoint_mean, self.keypoint_std), StretchGray(*self.gray_range), ToTensor()]
+            steps = training_steps(self.input_size, self.crop_mode, self.crop_scale, self.augmentation)
+        steps += [
+            Normalize(self.keypoint_mean, self.keypoint_std),
+            RescaleIntensity(*self.gray_range),
+            ToTensor(),
+        ]
         return Compose(steps)
 
     def as_json(self) -> dict:
@@ -78,12 +81,12 @@ class Recipe:
             keypoint_mean=self.keypoint_mean,
             keypoint_std=self.keypoint_std,
             whole_view=self.whole_view,
-            crop_margin=self.margin,
-            box_margin=self.box_margin,
-            looks=self.looks,
-            mirror=self.mirror,
-            upright=self.upright,
-            label_offset=(0.0, 0.0) if self.labels == "given" else LABEL_OFFSET,
+            crop_scale=self.crop_scale,
+            box_scale=self.box_scale,
+            passes=self.passes,
+            flip_tta=self.flip_tta,
+            align_roll=self.align_roll,
+            label_offset=(0.0, 0.0) if self.labels == "raw" else LABEL_OFFSET,
             recipe=self.name,
             epochs=self.epochs,
             **more,
@@ -153,16 +156,22 @@ def _as_type_of(current, value, name: str):
 # Light enough for a dense output, wide enough that a whole frame (2.6 x the face) and a
 # loose face box both look like what was trained on.
 _FACE_IN_FRAME = Augmentation(
-    rotation_deg=10.0, scale=0.17, shift=0.05, gain=0.2, offset=0.08, blur=0.0, occlusion=0.0
+    rotation_deg=10.0,
+    scale=0.17,
+    shift=0.05,
+    contrast=0.2,
+    brightness=0.08,
+    blur_prob=0.0,
+    occlusion_prob=0.0,
 )
 
 _NAIMISHNET = Recipe(
     "naimishnet",
     model="naimishnet",
     model_args={"dropout": 0.2},
-    frame="face",
-    margin=2.2,
-    box_margin=1.95,
+    crop_mode="face",
+    crop_scale=2.2,
+    box_scale=1.95,
     augmentation=_FACE_IN_FRAME,
     gray_range=(-1.0, 1.0),
     loss="wing",
@@ -170,18 +179,18 @@ _NAIMISHNET = Recipe(
     schedule="one_cycle",
     ema_decay=0.999,
     epochs=100,
-    looks=5,
-    mirror=True,
+    passes=5,
+    flip_tta=True,
 )
 
 _GOOD = Recipe(
-    "good",
+    "heatmapnet_fast",
     model="heatmapnet",
-    frame="face",
-    margin=1.35,
-    box_margin=1.6,
-    augmentation=Augmentation(wide=0.33),
-    labels="refined",
+    crop_mode="face",
+    crop_scale=1.35,
+    box_scale=1.6,
+    augmentation=Augmentation(wide_crop_prob=0.33),
+    labels="blended",
     loss="wing",
     optimizer="adamw",
     weight_decay=1e-4,
@@ -189,9 +198,9 @@ _GOOD = Recipe(
     schedule="one_cycle",
     ema_decay=0.999,
     epochs=30,
-    looks=2,
-    mirror=True,
-    upright=True,
+    passes=2,
+    flip_tta=True,
+    align_roll=True,
 )
 
 #: All recipes by name.
@@ -200,12 +209,12 @@ RECIPES = {
     for recipe in [
         _NAIMISHNET,
         # what notebook 2 trains: a few minutes on two CPU cores
-        replace(_NAIMISHNET, name="quick", epochs=10),
+        replace(_NAIMISHNET, name="naimishnet_quick", epochs=10),
         # our network: ten minutes on two CPU cores
         _GOOD,
         # what ships: the same for twice as long, and a small one
-        replace(_GOOD, name="best", epochs=60),
-        replace(_GOOD, name="small", model_args={"width": 16}, epochs=60, mirror=False),
+        replace(_GOOD, name="heatmapnet", epochs=60),
+        replace(_GOOD, name="heatmapnet_small", model_args={"width": 16}, epochs=60, flip_tta=False),
         # the public write-ups, each as it states
         *(Recipe(entry.name, **entry.settings()) for entry in WRITEUPS.values()),
     ]

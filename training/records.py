@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.checkpoint import CONFIG_FILE, load_config, write_json
+from checkpoint import CONFIG_FILE, load_config
+from files import write_json
 
 
 def save_record(stem, row: dict, evaluation) -> None:

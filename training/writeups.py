@@ -2,14 +2,14 @@
 
     python train.py --recipe writeup_002_batch_norm --split identity --minutes 75
 
-`training/recipes.py` makes a recipe of each; benchmarks/writeups.md is the table of what they
+`training/recipes.py` makes a recipe of each; benchmarks/writeups/README.md is the table of what they
 give. A field stands either in `states` or in `stands_in`, never in both, so that nobody has to
 guess which numbers are the author's.
 """
 
 from dataclasses import dataclass
 
-from augment import Augmentation
+from training.augment import Augmentation
 
 
 @dataclass(frozen=True)
@@ -44,10 +44,10 @@ class WriteUp:
 # How the rows are measured, which is ours for all of them: the middle of what they were trained
 # on, one look, no averaging. The margins are the size of that crop over the size of the label box
 # and of the cascade's box (medians over training images of the `identity` split).
-_CENTRE_CROP = {"whole_view": "crop", "margin": 2.0, "box_margin": 1.77, "looks": 1, "mirror": False}
+_CENTRE_CROP = {"whole_view": "crop", "crop_scale": 2.0, "box_scale": 1.77, "passes": 1, "flip_tta": False}
 
 # The exercise as it is handed out: Rescale(250), RandomCrop(224), keypoints (p - 100) / 50.
-_CLASSIC_FRAME = {"frame": "classic"}
+_CLASSIC_FRAME = {"crop_mode": "classic"}
 _CLASSIC_SIZE = {"input_size": 224}
 _CLASSIC_SCALE = {"keypoint_mean": 100.0, "keypoint_std": 50.0}
 _CLASSIC_TRAINING = {"loss": "smooth_l1", "optimizer": "adam", "learning_rate": 1e-3}
@@ -55,7 +55,14 @@ _CLASSIC_TRAINING = {"loss": "smooth_l1", "optimizer": "adam", "learning_rate": 
 _BATCH = {"batch_size": 32}
 # "Data augmentation" is all that 003 says.
 _TURN_FLIP_LIGHT = Augmentation(
-    rotation_deg=10.0, scale=0.0, shift=0.0, flip=0.5, gain=0.2, offset=0.08, blur=0.0, occlusion=0.0
+    rotation_deg=10.0,
+    scale=0.0,
+    shift=0.0,
+    flip_prob=0.5,
+    contrast=0.2,
+    brightness=0.08,
+    blur_prob=0.0,
+    occlusion_prob=0.0,
 )
 
 
@@ -77,7 +84,7 @@ def _write_up_003(name: str, learning_rate: float, printed_losses: tuple[float, 
     )
 
 
-#: One entry a row of benchmarks/writeups.md, in its order.
+#: One entry a row of benchmarks/writeups/README.md, in its order.
 WRITEUPS = {
     entry.name: entry
     for entry in [

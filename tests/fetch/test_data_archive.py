@@ -9,8 +9,8 @@ import sys
 import pytest
 from small_data import encode, listing, make_zip, put, serve
 
-import data_archive
 import data_fetch
+import data_fetch as data_archive
 from data_fetch import DamagedArchiveError, DataError, DataNotFoundError, check_data
 
 

@@ -8,8 +8,8 @@ from collections import Counter
 import pytest
 from small_data import NAMES, encode, put
 
-import data_archive
 import data_fetch
+import data_fetch as data_archive
 import sample_faces
 from data_fetch import DataError, DataNotFoundError, check_data, data_checksum
 

@@ -1,0 +1,1 @@
+"""What keypoints tell about a face: head pose, openings, blinks, alignment, hiding a face."""

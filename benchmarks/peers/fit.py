@@ -1,0 +1,264 @@
+"""What is fitted on training images before methods that never saw these labels are compared.
+
+Other methods were trained on other labels of the same 68 points: the same place on a
+face has another coordinate by convention. So each one's mean offset per point is
+learnt on training images, in the face's own frame, and taken out; a face mesh,
+which has 468 other points, gets the mesh point nearest to each of the 68, or a
+linear map (`RidgeMap`). Faces that were not found are NaN everywhere.
+"""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from geometry import (
+    box_centre,
+    box_from_keypoints,
+    box_iou,
+    box_side,
+    interocular_distance,
+    invert,
+    matrix_scale,
+    square_crop_matrix,
+    transform_points,
+    warp,
+)
+from landmarks import OUTER_EYE_CORNERS
+
+MIN_IOU = 0.3
+MESH_MARGIN, MESH_SIZE = 1.9, 256  # MediaPipe's crop: times the label box, pixels
+
+
+class FaceFrame(NamedTuple):
+    """A face's own frame: origin (N, 2) px, rotation (N, 2, 2) to upright, unit (N,) px."""
+
+    origin: np.ndarray
+    rotation: np.ndarray
+    unit: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, eye_corners=OUTER_EYE_CORNERS) -> "FaceFrame":
+        """From points (N, K, 2): their centre, the line through two eye corners, their mean distance
+        to the centre (which, unlike the distance of the eyes, does not collapse in profile)."""
+        points = np.asarray(points, dtype=np.float64)
+        origin = points.mean(axis=1)
+        unit = np.linalg.norm(points - origin[:, None], axis=2).mean(axis=1)
+        right, left = eye_corners
+        along = points[:, left] - points[:, right]
+        angle = np.arctan2(along[:, 1], along[:, 0])
+        cos, sin = np.cos(angle), np.sin(angle)
+        rotation = np.stack([np.stack([cos, sin], axis=1), np.stack([-sin, cos], axis=1)], axis=1)
+        return cls(origin, rotation, unit)
+
+    def into(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, K, 2) of the image in this frame."""
+        return self.turn_into(points - self.origin[:, None])
+
+    def turn_into(self, steps: np.ndarray) -> np.ndarray:
+        """Differences of points (N, K, 2) in this frame."""
+        return np.einsum("nij,nkj->nki", self.rotation, steps) / self.unit[:, None, None]
+
+    def out_of(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of `into`."""
+        return self.turn_out_of(points) + self.origin[:, None]
+
+    def turn_out_of(self, steps: np.ndarray) -> np.ndarray:
+        """The inverse of `turn_into`; (K, 2) is turned for every face."""
+        steps = np.broadcast_to(steps, (len(self.unit), *np.shape(steps)[-2:]))
+        return np.einsum("nji,nkj->nki", self.rotation, steps) * self.unit[:, None, None]
+
+
+# --- offsets --------------------------------------------------------------------------------
+
+
+def fit_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Mean of true - predicted, (68, 2), in the frames of the predicted faces that were found."""
+    found = ~np.isnan(predicted[:, 0, 0])
+    if not found.any():
+        raise ValueError("an offset needs at least one face that was found, got none")
+    frame = FaceFrame.of(predicted[found])
+    return frame.turn_into(true[found] - predicted[found]).mean(axis=0)
+
+
+def add_offset(predicted: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Predicted keypoints (N, 68, 2) with what `fit_offset` gave put right."""
+    return (predicted + FaceFrame.of(predicted).turn_out_of(offset)).astype(np.float32)
+
+
+# --- where a predictor should start ------------------------------------------------------------
+
+
+class BoxFit(NamedTuple):
+    """From labels to the box of a face detector, in units of the points' mean distance to their centre.
+
+    The centre and spread of all points foretell such a box far better than the label box
+    does, which in turned faces reaches out to a jaw that nobody sees.
+    """
+
+    shift_x: float
+    shift_y: float
+    scale: float
+
+    def apply(self, keypoints: np.ndarray) -> np.ndarray:
+        """The square box_xyxy that the detector would give for keypoints (68, 2)."""
+        centre, unit = centre_and_spread(keypoints)
+        return square_box(centre + unit * np.array([self.shift_x, self.shift_y]), self.scale * unit)
+
+
+def centre_and_spread(keypoints: np.ndarray) -> tuple[np.ndarray, float]:
+    """Mean of points (68, 2), and their mean distance to it."""
+    points = np.asarray(keypoints, dtype=np.float64)
+    centre = points.mean(axis=0)
+    return centre, float(np.linalg.norm(points - centre, axis=1).mean())
+
+
+def square_box(centre_xy, side: float) -> np.ndarray:
+    """box_xyxy of a square around a coordinate."""
+    centre = np.asarray(centre_xy, dtype=np.float64) + 0.5  # from pixel centres to edges
+    return np.concatenate([centre - side / 2, centre + side / 2])
+
+
+def fit_box(keypoints: np.ndarray, detector_boxes: np.ndarray) -> BoxFit:
+    """The mean way from labels (N, 68, 2) to a detector's boxes (N, 4), NaN where not found.
+
+    Boxes that are not on the face (IoU with the label box below 0.3) do not count.
+    """
+    rows = []
+    for points, found in zip(keypoints, detector_boxes, strict=True):
+        if not np.isnan(found).any() and box_iou(box_from_keypoints(points), found) >= MIN_IOU:
+            centre, unit = centre_and_spread(points)
+            rows.append([*(box_centre(found) - centre) / unit, np.log(box_side(found) / unit)])
+    if not rows:
+        raise ValueError("no detector box lies on a labelled face, so no way from one to the other fits")
+    shift_x, shift_y, log_scale = np.mean(rows, axis=0)
+    return BoxFit(float(shift_x), float(shift_y), float(np.exp(log_scale)))
+
+
+# --- from a mesh to the 68 points ---------------------------------------------------------------
+
+
+def mesh_crop(image: np.ndarray, box_xyxy, margin: float = MESH_MARGIN) -> tuple[np.ndarray, np.ndarray]:
+    """The square crop that MediaPipe gets for a label box, and the image-to-crop matrix."""
+    matrix = square_crop_matrix(box_xyxy, margin, MESH_SIZE)
+    return warp(image, matrix, (MESH_SIZE, MESH_SIZE)), matrix
+
+
+def mesh_in_image(mesh: np.ndarray | None, matrix: np.ndarray) -> np.ndarray | None:
+    """Mesh points (M, 3) of a crop in pixels of the image; depth is scaled along."""
+    if mesh is None:
+        return None
+    depth = mesh[:, 2:] / matrix_scale(matrix)
+    return np.concatenate([transform_points(mesh[:, :2], invert(matrix)), depth], axis=1)
+
+
+def pick_vertices(meshes: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Which of the mesh points (N, M, 2 or 3) is nearest to each of the 68 on average, (68,) int."""
+    found = ~np.isnan(meshes[:, 0, 0])
+    meshes, keypoints = meshes[found, :, :2], keypoints[found]
+    scale = interocular_distance(keypoints)[:, None]
+    picks = []
+    for point in range(keypoints.shape[1]):
+        far = np.linalg.norm(meshes - keypoints[:, point, None], axis=2) / scale
+        picks.append(int(far.mean(axis=0).argmin()))
+    return np.array(picks)
+
+
+class RidgeMap(NamedTuple):
+    """A linear map from a face mesh to 68 points, both in the mesh's own frame.
+
+    eye_corners: the two mesh points that turn the frame upright.
+    mean_in (3M,), mean_out (136,), weights (3M, 136).
+    """
+
+    eye_corners: tuple[int, int]
+    mean_in: np.ndarray
+    mean_out: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def fit(
+        cls, meshes: np.ndarray, keypoints: np.ndarray, eye_corners, strength: float = 3.0, weight=None
+    ) -> "RidgeMap":
+        """Ridge regression from meshes (N, M, 3) to keypoints (N, 68, 2), all in image pixels.
+
+        weight: how much each face counts (N,); all alike by default.
+        """
+        found = ~np.isnan(meshes[:, 0, 0])
+        weight = np.ones(found.sum()) if weight is None else np.asarray(weight)[found]
+        frame, given = cls._features(meshes[found], eye_corners)
+        wanted = frame.into(keypoints[found]).reshape(len(given), -1)
+        mean_in = np.average(given, axis=0, weights=weight)
+        mean_out = np.average(wanted, axis=0, weights=weight)
+        given = given - mean_in
+        weighted = given * weight[:, None]
+        square = weighted.T @ given + strength * np.eye(given.shape[1])
+        weights = np.linalg.solve(square, weighted.T @ (wanted - mean_out))
+        return cls(tuple(int(v) for v in eye_corners), mean_in, mean_out, weights)
+
+    def __call__(self, meshes: np.ndarray) -> np.ndarray:
+        """Keypoints (N, 68, 2) float32 in image pixels."""
+        frame, given = self._features(meshes, self.eye_corners)
+        mapped = (given - self.mean_in) @ self.weights + self.mean_out
+        return frame.out_of(mapped.reshape(len(meshes), -1, 2)).astype(np.float32)
+
+    @staticmethod
+    def _features(meshes: np.ndarray, eye_corners) -> tuple[FaceFrame, np.ndarray]:
+        meshes = np.asarray(meshes, dtype=np.float64)
+        frame = FaceFrame.of(meshes[..., :2], eye_corners)
+        depth = meshes[..., 2] - meshes[..., 2].mean(axis=1, keepdims=True)
+        flat = frame.into(meshes[..., :2]).reshape(len(meshes), -1)
+        return frame, np.concatenate([flat, depth / frame.unit[:, None]], axis=1)
+
+
+# --- what is stored -----------------------------------------------------------------------------
+
+
+def save_arrays(path, **arrays: np.ndarray) -> None:
+    """An .npz, written beside and renamed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        np.savez_compressed(beside, **arrays)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+class Fitted(NamedTuple):
+    """All that was fitted on training images: dlib's box, and MediaPipe's way to the 68 points."""
+
+    box: BoxFit
+    vertices: np.ndarray  # (68,) which mesh points
+    ridge: RidgeMap
+
+    def save(self, path) -> None:
+        """Write an .npz; weights as float16, which moves points by about 0.01 px."""
+        save_arrays(
+            path,
+            box=np.array(self.box),
+            vertices=self.vertices,
+            eye_corners=np.array(self.ridge.eye_corners),
+            mean_in=self.ridge.mean_in.astype(np.float32),
+            mean_out=self.ridge.mean_out.astype(np.float32),
+            weights=self.ridge.weights.astype(np.float16),
+        )
+
+    @classmethod
+    def load(cls, path) -> "Fitted":
+        """The inverse of `save`."""
+        if not Path(path).is_file():
+            raise FileNotFoundError(
+                f"there is no {path}: run benchmarks/peers/page.py --environment FOLDER --steps peers first"
+            )
+        with np.load(path, allow_pickle=False) as stored:
+            box = BoxFit(*stored["box"].tolist())
+            ridge = RidgeMap(
+                tuple(stored["eye_corners"].tolist()),
+                stored["mean_in"],
+                stored["mean_out"],
+                stored["weights"].astype(np.float64),
+            )
+            return cls(box, stored["vertices"], ridge)

@@ -1,0 +1,183 @@
+"""Things worn on a face: they turn, shrink and foreshorten with it.
+
+`art/filters.json` says for every filter which drawings it is made of, from back to
+front, and where on a face each of them sits; `fit.py` turns that into a matrix.
+A new filter is a PNG and an entry there: nothing here needs to change.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from files import cv2
+from filters.fit import check_face, fit_hinged, fit_part
+from geometry import box_from_keypoints, box_side, compose, invert, resize_matrix, transform_points, warp
+
+ART = Path(__file__).parent / "art"
+#: A drawing that covers less than this many pixels of the image is not painted.
+MIN_AREA = 0.1
+
+
+@lru_cache(maxsize=1)
+def _catalogue() -> dict:
+    return json.loads((ART / "filters.json").read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=32)
+def load_art(name: str) -> np.ndarray:
+    """A drawing of `art/` as (H, W, 4) float32, RGB in [0, 255] premultiplied, alpha in [0, 1]."""
+    with Image.open(ART / name) as picture:
+        art = premultiply(np.asarray(picture.convert("RGBA")))
+    art.setflags(write=False)  # every caller gets the same array
+    return art
+
+
+def premultiply(rgba: np.ndarray) -> np.ndarray:
+    """(H, W, 4) uint8 with straight alpha -> (H, W, 4) float32, RGB times alpha, alpha in [0, 1].
+
+    Averaging straight colours would mix in the (arbitrary) colour under clear
+    pixels and leave a dark fringe; premultiplied, a clear pixel weighs nothing.
+    """
+    art = rgba.astype(np.float32)
+    art[..., 3] /= 255
+    art[..., :3] *= art[..., 3:]
+    return art
+
+
+def list_filters() -> list[str]:
+    """Names that `wear` accepts."""
+    return list(_catalogue())
+
+
+def _parts(filter_name: str) -> list[dict]:
+    if filter_name not in _catalogue():
+        raise ValueError(f"unknown filter {filter_name!r}; known: {', '.join(list_filters())}")
+    return _catalogue()[filter_name]
+
+
+def placements(filter_name: str, keypoints: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """(drawing, matrix) of every visible part of a filter on a face, back to front.
+
+    keypoints: (68, 2), (x, y) pixels. matrix: (2, 3), drawing pixels to image pixels.
+    Raises ValueError for an unknown name or a degenerate face.
+    """
+    parts, points = _parts(filter_name), check_face(keypoints)
+    carriers = {part["art"]: fit_part(part, points) for part in parts if "anchors" in part}
+    placed = []
+    for part in parts:
+        hinged = "hinge" in part
+        matrix = fit_hinged(part, points, carriers[part["carrier"]]) if hinged else carriers[part["art"]]
+        if matrix is not None:
+            placed.append((part["art"], matrix))
+    return placed
+
+
+def _shrink(art: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Average the drawing down along each axis that the matrix shrinks.
+
+    On a turned head the width shrinks more than the height; one common factor
+    would blur one of them or alias the other.
+    """
+    height, width = art.shape[:2]
+    scale_x, scale_y = np.minimum(np.linalg.norm(matrix[:, :2], axis=0), 1)
+    new_shape = (max(1, round(height * scale_y)), max(1, round(width * scale_x)))
+    if new_shape == (height, width):
+        return art, matrix
+    small = cv2.resize(art, new_shape[::-1], interpolation=cv2.INTER_AREA)
+    return small, compose(matrix, invert(resize_matrix((height, width), new_shape)))
+
+
+def _footprint(art: np.ndarray, matrix: np.ndarray, image: np.ndarray) -> tuple[int, int, int, int]:
+    """Pixels of the image that the drawing can touch: left, top, right, bottom, exclusive."""
+    (height, width), (image_height, image_width) = art.shape[:2], image.shape[:2]
+    corners = np.array([[-1, -1], [width, -1], [-1, height], [width, height]], dtype=np.float64)
+    spread = transform_points(corners, matrix)
+    limit = (image_width, image_height)
+    left, top = np.clip(np.floor(spread.min(axis=0)), 0, limit)
+    right, bottom = np.clip(np.ceil(spread.max(axis=0)) + 1, 0, limit)
+    return int(left), int(top), int(right), int(bottom)
+
+
+def paint(image: np.ndarray, art: np.ndarray, matrix: np.ndarray, opacity: float = 1.0) -> None:
+    """Lay a drawing over the image, in place.
+
+    image: (H, W, 3) uint8. art: (h, w, 4) float32 premultiplied (see `load_art`).
+    matrix: (2, 3), drawing pixels to image pixels. What falls outside is cut off.
+    """
+    if abs(np.linalg.det(matrix[:, :2])) * art.shape[0] * art.shape[1] < MIN_AREA:
+        return  # seen edge-on; the warp could not invert such a matrix
+    art, matrix = _shrink(art, matrix)
+    left, top, right, bottom = _footprint(art, matrix, image)
+    if left >= right or top >= bottom:
+        return
+    to_window = matrix - np.array([[0, 0, left], [0, 0, top]])
+    layer = warp(art, to_window, (right - left, bottom - top)) * np.float32(opacity)
+    window = image[top:bottom, left:right]
+    blended = layer[..., :3] + window * (1 - layer[..., 3:])
+    window[:] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+
+
+def _check_image(image) -> np.ndarray:
+    array = np.asarray(image)
+    if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
+        raise ValueError(
+            f"image must be (H, W, 3) uint8 RGB in [0, 255], got shape {array.shape} and dtype "
+            f"{array.dtype}; convert it first"
+        )
+    return array
+
+
+def apply_filter(
+    image: np.ndarray, keypoints: np.ndarray, filter_name: str = "sunglasses", opacity: float = 1.0
+) -> np.ndarray:
+    """The image with the face wearing something; the input is not changed.
+
+    image: (H, W, 3) uint8 RGB. keypoints: (68, 2), (x, y) pixels of the image,
+        anywhere, also outside. filter_name: one of `list_filters()`.
+    opacity: 0 (nothing) to 1 (as drawn).
+    Raises ValueError for a wrong image, keypoints, name or opacity, and for a
+        degenerate face (outer eye corners in one place).
+    """
+    return apply_filter_to_faces(image, [keypoints], filter_name, opacity)
+
+
+def apply_filter_to_faces(
+    image: np.ndarray,
+    faces_keypoints: Iterable[np.ndarray],
+    filter_name: str = "sunglasses",
+    opacity: float = 1.0,
+) -> np.ndarray:
+    """Like `wear` for any number of faces: (N, 68, 2) or a list of (68, 2), possibly empty.
+
+    Small faces are painted first: they are farther away, so that what a nearer
+    person wears lies over them. Equal sizes keep the order given.
+    """
+    if not 0 <= opacity <= 1:
+        raise ValueError(f"opacity must be from 0 to 1, got {opacity}")
+    _parts(filter_name)  # a wrong name is an error without a face, too
+    worn = _check_image(image).copy()
+    faces = [check_face(face) for face in faces_keypoints]
+    for face in sorted(faces, key=lambda face: box_side(box_from_keypoints(face))):
+        for art, matrix in placements(filter_name, face):
+            paint(worn, load_art(art), matrix, opacity)
+    return worn
+
+
+def apply_filter_to_video(
+    frames: Iterable[np.ndarray],
+    keypoints_per_frame: Iterable[Iterable[np.ndarray]],
+    filter_name: str = "sunglasses",
+    opacity: float = 1.0,
+) -> Iterator[np.ndarray]:
+    """`apply_filter_to_faces` frame by frame, lazily.
+
+    keypoints_per_frame: for each frame its faces, (N, 68, 2) or a list of (68, 2);
+        an empty list passes the frame through (as a copy).
+    Raises ValueError when one of the two ends before the other.
+    """
+    for image, faces in zip(frames, keypoints_per_frame, strict=True):
+        yield apply_filter_to_faces(image, faces, filter_name, opacity)

@@ -1,0 +1,263 @@
+"""Run the notebooks from top to bottom, each in a fresh kernel:
+
+    python -m tools.run_notebooks                                   # all of notebooks/, in order
+    python -m tools.run_notebooks notebooks/1_load_and_visualize.ipynb --output elsewhere
+    python -m tools.run_notebooks --update                          # and renew the committed outputs
+
+What they show goes to reports/notebooks/NAME.html, and their figures to reports/figures/.
+The notebooks themselves are not changed, except by --update, which needs the real data:
+once all have run it writes the outputs of cells tagged `keep_output` back, and no others.
+Without data and without a server the synthetic sample is used; KEYPOINTS_DATA=sample asks for it.
+"""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from copy import deepcopy
+from datetime import timedelta
+from pathlib import Path
+
+import nbformat
+from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.manager import AsyncKernelManager
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbconvert import HTMLExporter
+from nbformat import NotebookNode
+from nbstripout import strip_output
+from tqdm import tqdm
+from traitlets import default
+
+from data_fetch import DataError, find_data
+from plots import reports_folder
+from tools.check_notebooks import NOTEBOOKS, labelled_cells, problems
+
+KERNEL_START_SECONDS = 300  # the first start on a slow disk; a cell may take as long as it needs
+MAX_LINE = 100  # characters of a source line in a message
+
+
+class NotebookError(Exception):
+    """A notebook did not run to its end; the message names the cell and the error."""
+
+
+class ThisInterpreter(AsyncKernelManager):
+    """Starts the Python that runs this script, whatever kernel is installed as `python3` elsewhere."""
+
+    @property
+    def kernel_spec(self) -> KernelSpec:
+        """A kernel specification made here, instead of one looked up by name."""
+        return KernelSpec(**get_kernel_dict())
+
+    @default("transport_encryption")
+    def _encrypt_where_possible(self) -> str:
+        return "auto"  # else every kernel warns that others on this machine could listen
+
+
+# --- running -----------------------------------------------------------------------------
+
+
+def run_notebook(path: Path, output: Path, environment: dict[str, str]) -> NotebookNode:
+    """Run one notebook, write OUTPUT/notebooks/NAME.html, and return it with its outputs.
+
+    After a failure the HTML is called NAME.failed.html and ends where it stopped.
+    Raises NotebookError, or KeyboardInterrupt; the kernel is gone in every case.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    _clear(notebook)
+    page = output / "notebooks" / f"{path.stem}.html"
+    failed_page = page.with_suffix(".failed.html")
+    cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
+    print(f"{path.stem}: {cells} cells", flush=True)
+    started = time.monotonic()
+    try:
+        with tqdm(total=cells, desc=path.stem, unit="cell", leave=False, disable=None) as bar:
+            asyncio.run(_Run(notebook, path, bar).execute(environment))
+    except NotebookError as error:
+        write_html(notebook, failed_page)
+        raise NotebookError(f"{error}\n  what it showed until then: {failed_page}") from error
+    write_html(notebook, page)
+    failed_page.unlink(missing_ok=True)
+    print(f"{path.stem}: done in {_duration(started)}, {page}", flush=True)
+    return notebook
+
+
+class _Run:
+    """A notebook in its kernel; fills in the outputs of `notebook`."""
+
+    def __init__(self, notebook: NotebookNode, path: Path, bar: tqdm):
+        self.notebook, self.path, self.bar = notebook, path, bar
+        self.current, self.interrupted = "before the first cell", False
+
+    async def execute(self, environment: dict[str, str]) -> None:
+        client = NotebookClient(
+            self.notebook,
+            kernel_manager_class=ThisInterpreter,
+            timeout=None,
+            startup_timeout=KERNEL_START_SECONDS,
+            iopub_timeout=60,  # large pictures on a busy machine; an output that comes late would be lost
+            record_timing=False,
+            coalesce_streams=True,  # one progress bar as it ended, not a line for every step
+            resources={"metadata": {"path": str(self.path.parent)}},
+            on_notebook_start=self._listen_for_interrupt,
+            on_cell_execute=self._start_cell,
+            on_cell_executed=lambda **_: self.bar.update(),
+        )
+        self.task = asyncio.current_task()
+        clock = asyncio.create_task(self._tick())
+        try:
+            await client.async_execute(env=environment)
+        except CellExecutionError as error:
+            raise self._error(f"{error.ename}: {error.evalue}".strip()) from error
+        except (RuntimeError, asyncio.CancelledError) as error:
+            if self.interrupted:
+                raise KeyboardInterrupt from error
+            raise self._error(f"the kernel died ({error}); was there enough memory?") from error
+        finally:
+            clock.cancel()
+
+    def _error(self, reason: str) -> NotebookError:
+        return NotebookError(f"{self.path}, {self.current}\n  {reason}")
+
+    def _start_cell(self, cell: NotebookNode, **_) -> None:
+        label = next(label for label, other in labelled_cells(self.notebook) if other is cell)
+        first_line = cell.source.strip().splitlines()[0][:MAX_LINE]
+        self.current = f"{label}: {first_line}"
+        self.bar.set_postfix_str(first_line[:40])
+
+    def _listen_for_interrupt(self, **_) -> None:
+        """Ctrl-C ends the cell that runs; nbclient's own handler would report a dead kernel."""
+
+        def interrupt() -> None:
+            self.interrupted = True
+            self.task.cancel()
+
+        with suppress(NotImplementedError, RuntimeError):  # Windows; not in the main thread
+            asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+
+    async def _tick(self) -> None:
+        """Keep the elapsed time moving while a cell trains for minutes."""
+        while True:
+            await asyncio.sleep(1)
+            self.bar.refresh()
+
+
+def _clear(notebook: NotebookNode) -> None:
+    """Remove committed outputs: after a failure they would stand below new ones as if they belonged."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+
+
+def _duration(started: float) -> str:
+    return str(timedelta(seconds=round(time.monotonic() - started)))
+
+
+# --- what is written -----------------------------------------------------------------------
+
+
+def write_html(notebook: NotebookNode, page: Path) -> None:
+    """The notebook with its outputs as one HTML file."""
+    exporter = HTMLExporter()
+    exporter.log.setLevel(logging.ERROR)  # it asks for alternative texts, which outputs cannot have
+    title = page.name.partition(".")[0]
+    html, _ = exporter.from_notebook_node(deepcopy(notebook), resources={"metadata": {"name": title}})
+    page.parent.mkdir(parents=True, exist_ok=True)
+    with _beside(page) as beside:
+        beside.write_text(html, encoding="utf-8")
+        os.replace(beside, page)
+
+
+@contextmanager
+def _beside(target: Path) -> Iterator[Path]:
+    """A name for a file that will replace `target`; whatever is left under it at the end goes."""
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def committed_form(notebook: NotebookNode) -> NotebookNode:
+    """A copy with nothing of the run but the outputs of tagged cells; cell ids stay."""
+    kept = strip_output(
+        deepcopy(notebook),
+        keep_output=False,
+        keep_count=False,
+        keep_id=True,
+        extra_keys=["metadata.widgets", "cell.metadata.execution", "cell.metadata.ExecuteTime"],
+    )
+    kept.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    kept.metadata.language_info = {"name": "python"}
+    return kept
+
+
+def update_notebooks(notebooks: dict[Path, NotebookNode]) -> None:
+    """Write `committed_form` of each over its file: all of them, or none if one must not be committed."""
+    refused = []
+    for path, notebook in notebooks.items():
+        with _beside(path) as beside:
+            nbformat.write(committed_form(notebook), beside)
+            refused += [f"{path}: {problem}" for problem in problems(beside)]
+    if refused:
+        raise NotebookError("\n  ".join(["not updated; these outputs must not be committed:", *refused]))
+    for path, notebook in notebooks.items():
+        with _beside(path) as beside:
+            nbformat.write(committed_form(notebook), beside)
+            if beside.read_bytes() != path.read_bytes():
+                os.replace(beside, path)
+                print(f"{path}: updated")
+
+
+# --- command line ------------------------------------------------------------------------
+
+
+def run_all(paths: list[Path], output: Path, update: bool) -> None:
+    """Find the data once, run every notebook on them, and maybe update."""
+    location = find_data(sample_ok=True)
+    print(f"data: {location.folder} ({location.source})", flush=True)
+    if location.is_sample:
+        print("These are DRAWN FACES, the synthetic sample: what follows is not a result.", flush=True)
+        if update:
+            raise NotebookError("--update needs the real data: set KEYPOINTS_DATA, or run data_fetch.py")
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    environment |= {"KEYPOINTS_DATA": str(location.folder), "KEYPOINTS_REPORTS": str(output)}
+    notebooks = {path: run_notebook(path, output, environment) for path in paths}
+    if update:
+        update_notebooks(notebooks)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run, and return the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/")
+    parser.add_argument("--output", type=Path, default=reports_folder(), help="default: reports/")
+    parser.add_argument("--update", action="store_true", help="write outputs of tagged cells back")
+    args = parser.parse_args(arguments)
+    paths = [path.resolve() for path in args.notebooks] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    absent = [str(path) for path in paths or [NOTEBOOKS / "*.ipynb"] if not path.is_file()]
+    if absent:
+        parser.error(f"no such notebook: {', '.join(absent)}")
+    started = time.monotonic()
+    try:
+        run_all(paths, args.output.resolve(), args.update)
+    except (NotebookError, DataError, nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
+        print(f"run_notebooks.py: {error}\nFailed after {_duration(started)}.", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nrun_notebooks.py: interrupted; the notebooks are as they were.", file=sys.stderr)
+        return 130
+    print(f"{len(paths)} notebooks in {_duration(started)}.")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,217 @@
+"""Measuring the whole way from image to keypoints on a split.
+
+    rows = evaluate(CheckpointPredictor(model, config), data_folder, "identity", "whole")
+
+Protocols are in DESIGN's words: `split` says who is tested, `faces` how the network
+learns where the face is: 'whole' (it gets the whole image), 'haar' (Haar cascades, no
+label used; of several faces the largest is scored) or 'label_box' (a square from the labels).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from tqdm import tqdm
+
+from checkpoint import ModelConfig
+from data_load import FacialKeypointsDataset, load_split, shift_keypoints
+from detector.face_finders import HaarFaceDetector
+from detector.predictor import KeypointDetector, box_matrix, crops_to_batch, predict_keypoints
+from geometry import (
+    box_from_keypoints,
+    box_iou,
+    invert,
+    scale_box,
+    square_crop_matrix,
+    transform_points,
+    whole_image_matrix,
+)
+from landmarks import NUM_KEYPOINTS
+from models import KeypointNetwork
+from training.metrics import summarise
+
+FACES = ("whole", "haar", "label_box")
+
+
+class LeakError(ValueError):
+    """The checkpoint was trained on the people that the split tests."""
+
+
+def first_matrices(
+    dataset: FacialKeypointsDataset, faces: str, config: ModelConfig, face_detector: Callable | None = None
+) -> list[np.ndarray | None]:
+    """Where the first look goes on each image; None where no face was found."""
+    if faces not in FACES:
+        raise ValueError(f"faces must be one of {', '.join(FACES)}, got {faces!r}")
+    detector = (face_detector or HaarFaceDetector()) if faces == "haar" else None
+    matrices: list[np.ndarray | None] = []
+    for index in range(len(dataset)):
+        image = dataset.image(index)
+        if faces == "whole":
+            matrices.append(whole_image_matrix(image.shape[:2], config.input_size, config.whole_view))
+        elif faces == "label_box":
+            box = box_from_keypoints(dataset.keypoints[index])
+            matrices.append(square_crop_matrix(box, config.crop_scale, config.input_size))
+        else:
+            boxes = detector(image)
+            matrices.append(box_matrix(boxes[0], config) if len(boxes) else None)
+    return matrices
+
+
+class CheckpointPredictor:
+    """A trained network as something to measure."""
+
+    def __init__(self, model: KeypointNetwork, config: ModelConfig):
+        self.model, self.config = model, config
+        # whether it can say what is no face, and so has a say in `haar`
+        self.finds_faces = bool(config.model_args.get("uncertainty"))
+
+    def fit(self, dataset, faces: str) -> None:
+        """Nothing: it is trained already."""
+
+    def predict(self, images, matrices) -> np.ndarray:
+        """Keypoints (N, 68, 2) in image pixels, where labels of this data set would be."""
+        return shift_keypoints(
+            predict_keypoints(self.model, self.config, images, matrices), self.config.label_offset
+        )
+
+    def largest_faces(self, images) -> np.ndarray:
+        """Keypoints (N, 68, 2) of the largest face that KeypointDetector finds, NaN where it finds none."""
+        detector = KeypointDetector(self.model, self.config)
+        found = np.full((len(images), NUM_KEYPOINTS, 2), np.nan, dtype=np.float32)
+        for index, faces in enumerate(detector.detect_batch(images)):
+            if faces:
+                found[index] = shift_keypoints(faces[0].keypoints, self.config.label_offset)
+        return found
+
+
+class ConstantPredictor:
+    """Always the mean shape of the training images, in the frame that the network would get."""
+
+    finds_faces = False
+
+    def __init__(self, config: ModelConfig):
+        self.config = config
+
+    def fit(self, dataset: FacialKeypointsDataset, faces: str) -> None:
+        """Learn the mean shape in crop pixels."""
+        matrices = first_matrices(dataset, faces, self.config)
+        self._fit([(index, matrix) for index, matrix in enumerate(matrices) if matrix is not None], dataset)
+
+    def _fit(self, crops: list[tuple[int, np.ndarray]], dataset: FacialKeypointsDataset) -> None:
+        """crops: (index in the data set, image-to-crop matrix) of each face that was found."""
+        self.shapes = np.stack([transform_points(dataset.keypoints[i], matrix) for i, matrix in crops])
+        self.mean = self.shapes.mean(axis=0)
+
+    def predict(self, images, matrices) -> np.ndarray:
+        """The mean shape, moved into each image."""
+        return np.stack([transform_points(self.mean, invert(matrix)) for matrix in matrices])
+
+
+class NearestPredictor(ConstantPredictor):
+    """The keypoints of the training image whose pixels are nearest (crop as the network gets it, 32 px).
+
+    Crops are compared after removing each one's mean and contrast.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(replace(config, input_size=32))
+
+    def _fit(self, crops, dataset) -> None:
+        super()._fit(crops, dataset)
+        self.pixels = self._pixels([dataset.image(i) for i, _ in crops], [matrix for _, matrix in crops])
+
+    def _pixels(self, images, matrices) -> np.ndarray:
+        flat = crops_to_batch(images, matrices, self.config).reshape(len(images), -1)
+        flat = flat - flat.mean(axis=1, keepdims=True)
+        return flat / np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
+
+    def predict(self, images, matrices) -> np.ndarray:
+        """The nearest training image's shape, moved into each image."""
+        # both sides have unit length, so the nearest one has the largest product
+        nearest = (self._pixels(images, matrices) @ self.pixels.T).argmax(axis=1)
+        return np.stack(
+            [transform_points(self.shapes[k], invert(m)) for k, m in zip(nearest, matrices, strict=True)]
+        )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one row, and what they were computed from."""
+
+    figures: dict
+    paths: list[str]  # 'training/NAME.jpg' or 'test/NAME.jpg'
+    identities: list[str]
+    predicted: np.ndarray  # (N, 68, 2), NaN where no face was found
+    true: np.ndarray  # (N, 68, 2)
+
+
+def evaluate(predictor, data_folder, split: str, faces: str, *, progress: bool = False) -> Evaluation:
+    """Measure a predictor on the test part of a split; fits baselines on its training part.
+
+    For a network with a trust head `haar` is the chain that users get: lax cascades
+    propose, the network disposes. For others it is the largest box of a strict cascade.
+    """
+    predictor.fit(load_split(data_folder, split, "train"), faces)
+    dataset = load_split(data_folder, split, "test")
+    if faces == "haar" and predictor.finds_faces:
+        predicted = _by_chain(predictor, dataset, progress)
+    else:
+        predicted = _by_matrices(predictor, dataset, faces, progress)
+    figures = summarise(predicted, dataset.keypoints, dataset.identities)
+    paths = [f"{path.parent.name}/{path.name}" for path in dataset.paths]
+    return Evaluation(figures, paths, dataset.identities, predicted, dataset.keypoints)
+
+
+def _by_matrices(predictor, dataset: FacialKeypointsDataset, faces: str, progress: bool) -> np.ndarray:
+    matrices = first_matrices(dataset, faces, predictor.config)
+    predicted = np.full(dataset.keypoints.shape, np.nan, dtype=np.float32)
+    found = [index for index, matrix in enumerate(matrices) if matrix is not None]
+    for start in tqdm(range(0, len(found), 64), disable=not progress, desc=faces):
+        part = found[start : start + 64]
+        predicted[part] = predictor.predict([dataset.image(i) for i in part], [matrices[i] for i in part])
+    return predicted
+
+
+def _by_chain(predictor, dataset: FacialKeypointsDataset, progress: bool) -> np.ndarray:
+    batches = [range(len(dataset))[start : start + 16] for start in range(0, len(dataset), 16)]
+    found = [
+        predictor.largest_faces([dataset.image(index) for index in batch])
+        for batch in tqdm(batches, disable=not progress, desc="haar")
+    ]
+    return np.concatenate(found)
+
+
+def check_leak(trained_on: str, split: str, allow: bool) -> bool:
+    """Whether this row leaks; LeakError where it does, is not `official`, and is not allowed.
+
+    Training on `official` has seen everybody, on `identity` the people of `validation`.
+    A row of `official` always leaks: its test videos are the training videos.
+    """
+    if split == "official":
+        return True
+    leaks = trained_on == "official" or (trained_on == "identity" and split == "validation")
+    if leaks and not allow:
+        raise LeakError(
+            f"trained on {trained_on!r}, this checkpoint knows the people that {split!r} tests: its "
+            "figures would mean nothing. Evaluate the -identity twin, or pass --allow-leak (marked)"
+        )
+    return leaks
+
+
+def count_boxes(
+    dataset: FacialKeypointsDataset, face_detector: Callable, min_iou: float = 0.3
+) -> tuple[float, float]:
+    """How a face detector does where each image has one labelled face.
+
+    Returns the share of images with a box on the face (IoU of at least `min_iou` with
+    1.2 x the label box), and the mean number of other boxes an image.
+    """
+    hits, others = 0, 0
+    for index in range(len(dataset)):
+        face = scale_box(box_from_keypoints(dataset.keypoints[index]), 1.2)
+        overlaps = [box_iou(box, face) for box in face_detector(dataset.image(index))]
+        on_face = sum(overlap >= min_iou for overlap in overlaps)
+        hits += on_face > 0
+        others += len(overlaps) - on_face
+    return hits / len(dataset), others / len(dataset)

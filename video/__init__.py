@@ -1,0 +1,1 @@
+"""Faces in videos: frames, tracking, smoothing, writing."""

@@ -1,0 +1,362 @@
+"""Faces followed from frame to frame, each with an id of its own.
+
+    tracker = FaceTracker(KeypointDetector.from_pretrained())
+    for frame, time_s in camera:
+        for tracked in tracker(frame, time_s):
+            tracked.id, tracked.face.keypoints
+
+A face once found costs one look of the network a frame, at the place where its motion
+leads. Frames are searched for new faces now and then, and whenever one is missing.
+
+An id stands for a place and a size that move steadily, and for nothing else: nobody is
+recognised. Two faces that cross keep their ids if they go on as they went; two that
+meet, hide each other and turn round may swap them. A face that is gone gets its id
+back if one of its size is found where it was lost, or where it was heading, soon
+enough; so would another person who sits down there.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from detector.predictor import Face, KeypointDetector
+from files import to_rgb
+from geometry import box_centre, box_from_keypoints, box_side, image_box
+from video.smoothing import KeypointSmoother, OneEuroSettings
+
+MIN_INSIDE = 0.5  # share of the keypoints that lie in the image
+# Distances in face sizes.
+SAME_FACE = 0.3  # faces nearer to each other than this are one
+SAME_HEAD = 0.7  # heads side by side have their middles farther apart than this
+REACH, REACH_AGAIN = 0.5, 1.0  # how far from where it was expected a face may be; one that was missing
+# Near another face the network is drawn to it, and answers with a mixture of both on the way.
+CROWDED, CROWDED_REACH = 1.0, 0.2
+# A head with its hair is wider than its keypoints: from here on it may cover some of another's, which then
+# seem to stand still. The velocity from before is the better one.
+COVERING = 1.3
+# Where there is no face, a network draws a smaller one into its crop (0.4 to 0.9 of the size before, on
+# photos and noise). With a confidence that is known, size only has to rule out nonsense.
+SIZE_CHANGE, SIZE_CHANGE_IF_CONFIDENT, SIZE_CHANGE_AGAIN = 1.33, 2.0, 1.5
+
+
+@dataclass(frozen=True)
+class TrackedFace:
+    """A face with a name for as long as it is followed.
+
+    id: 0, 1, ... in the order in which faces were first seen.
+    face: as a `KeypointDetector` gives it, with smoothed keypoints and the box around them.
+    measured: (68, 2) keypoints in pixels before smoothing.
+    """
+
+    id: int
+    face: Face
+    measured: np.ndarray
+
+
+class _Track:
+    """What is known of one face."""
+
+    def __init__(self, track_id: int, smoothing: OneEuroSettings | None):
+        self.id, self.smoothing = track_id, smoothing
+
+    def start(self, face: Face, time_s: float) -> None:
+        """From here on without a past: for a face that is new, or back."""
+        self.motion = Motion(face.keypoints, time_s)
+        self.smoother = KeypointSmoother(self.smoothing) if self.smoothing else None
+        self._see(face, time_s)
+
+    def follow(self, face: Face, time_s: float, *, steady: bool) -> None:
+        self.motion.update(face.keypoints, time_s, steady=steady)
+        self._see(face, time_s)
+
+    def _see(self, face: Face, time_s: float) -> None:
+        self.face, self.seen_s, self.missed = face, time_s, 0
+        points = face.keypoints
+        self.smooth = self.smoother(points, time_s) if self.smoother else points
+
+    def expected(self, time_s: float) -> np.ndarray:
+        return self.motion.place(self.face.keypoints, time_s)
+
+    def match_cost(self, face: Face, expected: np.ndarray, reach: float) -> float:
+        """What it costs to call a face this one, 0 to 1; infinite if it is too far off."""
+        most = SIZE_CHANGE if math.isnan(face.confidence) else SIZE_CHANGE_IF_CONFIDENT
+        if size_change(face.keypoints, expected) > most:
+            return math.inf
+        return face_distance(face.keypoints, expected) / reach
+
+    def reid_cost(self, face: Face, time_s: float) -> float:
+        """The same for a face that was missing: from where it was seen last, or heading to, the nearer."""
+        if size_change(face.keypoints, self.face.keypoints) > SIZE_CHANGE_AGAIN:
+            return math.inf
+        places = self.face.keypoints, self.expected(time_s)
+        return min(face_distance(face.keypoints, place) for place in places) / REACH_AGAIN
+
+    def result(self) -> TrackedFace:
+        face = replace(self.face, keypoints=self.smooth, box_xyxy=box_from_keypoints(self.smooth))
+        return TrackedFace(self.id, face, self.face.keypoints)
+
+
+class FaceTracker:
+    """Call it with each frame of a video and its time; get the faces that are seen in it.
+
+    detector: finds faces, and follows them (`KeypointDetector.follow`).
+    redetect_every: frames between searches for new faces while all known ones are seen; where the
+        face detector can (`search`), each of them is half a search.
+    search_every: the same while none is known, or one is missing.
+    min_confidence: a face with less is dropped, 0 to 1. Where the network does not
+        estimate it (NaN), a face is dropped when its size jumps or it leaves the image.
+    lost_after: frames for which a missing face is looked for where it was heading.
+    remember_s: seconds after which one that was lost cannot get its id back.
+    smooth: whether `TrackedFace.face` has smoothed keypoints; smoothing: how.
+    """
+
+    def __init__(
+        self,
+        detector: KeypointDetector,
+        *,
+        redetect_every: int = 30,
+        search_every: int = 3,
+        min_confidence: float = 0.5,
+        lost_after: int = 30,
+        remember_s: float = 5.0,
+        smooth: bool = True,
+        smoothing: OneEuroSettings | None = None,
+    ):
+        if not 1 <= search_every <= redetect_every:
+            raise ValueError(
+                "frames between searches must be 1 <= search_every <= redetect_every, got "
+                f"{search_every} and {redetect_every}"
+            )
+        if not 0 <= min_confidence <= 1:
+            raise ValueError(f"min_confidence must be from 0 to 1, got {min_confidence}")
+        if lost_after < 0 or not remember_s >= 0:
+            raise ValueError(
+                f"lost_after and remember_s must not be below 0, got {lost_after} and {remember_s}"
+            )
+        self.detector = detector
+        self.redetect_every, self.search_every = redetect_every, search_every
+        self.min_confidence, self.lost_after, self.remember_s = min_confidence, lost_after, remember_s
+        self.smoothing = (smoothing or OneEuroSettings()) if smooth else None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget all faces, for another video; ids begin at 0 again."""
+        self._next_id, self._time_s = 0, -math.inf
+        self._new_scene(None)
+
+    def _new_scene(self, shape: tuple | None) -> None:
+        self._tracks: list[_Track] = []
+        self._lost: list[_Track] = []
+        self._shape, self._since_search, self._mirrored = shape, self.redetect_every, True
+
+    def __call__(self, frame, time_s: float) -> list[TrackedFace]:
+        """The faces in a frame, by id.
+
+        frame: an image (what `to_rgb` takes), or None for one that could not be read.
+        time_s: its time in seconds, from any moment on; must increase.
+        A frame of another size than the one before is taken for a new scene.
+        """
+        if not (math.isfinite(time_s) and time_s > self._time_s):
+            raise ValueError(f"time must increase: {time_s} s follows {self._time_s} s; or reset() first")
+        self._time_s = time_s
+        self._since_search += 1
+        for track in self._tracks:
+            track.missed += 1
+        if frame is not None:
+            self._look(to_rgb(frame))
+        self._expire()
+        return [track.result() for track in self._tracks if track.missed == 0]
+
+    # --- one frame -----------------------------------------------------------------------
+
+    def _look(self, image: np.ndarray) -> None:
+        if self._shape != image.shape:
+            self._new_scene(image.shape)
+        self._follow(image)
+        seen = [track.face.keypoints for track in self._tracks if track.missed == 0]
+        missing = [track for track in self._tracks if track.missed]
+        # A search would not find a face behind another one, but a mixture of both.
+        hidden = [points for points in self._expected(missing) if near_any(points, seen, CROWDED)]
+        urgent = not seen or len(hidden) < len(missing)
+        if self._since_search >= (self.search_every if urgent else self.redetect_every):
+            self._search(self._proposed(image, urgent), image, seen + hidden)
+
+    def _proposed(self, image: np.ndarray, urgent: bool) -> np.ndarray:
+        """Boxes that may be faces; while nobody is missing one way round, the next time the other."""
+        search = getattr(self.detector.face_detector, "search", None)
+        if urgent or search is None:
+            return self.detector.face_detector(image)
+        self._mirrored = not self._mirrored
+        return search(image, self._mirrored)
+
+    def _expected(self, tracks: list[_Track]) -> list[np.ndarray]:
+        return [track.expected(self._time_s) for track in tracks]
+
+    def _follow(self, image: np.ndarray) -> None:
+        """Look for every known face where it should be."""
+        outside = [share_inside(points, image) < MIN_INSIDE for points in self._expected(self._tracks)]
+        self._drop(outside)
+        if self._tracks:
+            faces = self.detector.follow(image, np.stack(self._expected(self._tracks)))
+            self._assign([face for face in faces if self._is_face(face, image)])
+
+    def _assign(self, faces: list[Face]) -> None:
+        """Give each face to the track that expected it."""
+        expected = self._expected(self._tracks)
+        nearest = [_nearest(points, expected) for points in expected]
+        reaches = [CROWDED_REACH if apart < CROWDED else REACH for apart in nearest]
+        known = list(zip(self._tracks, expected, reaches, strict=True))
+        costs = [[track.match_cost(face, points, reach) for track, points, reach in known] for face in faces]
+        rows = _distinct(faces, [min(row) for row in costs])
+        if not rows:
+            return
+        for row, column in match(np.array([costs[row] for row in rows])):
+            self._tracks[column].follow(faces[rows[row]], self._time_s, steady=nearest[column] < COVERING)
+
+    def _search(self, boxes: np.ndarray, image: np.ndarray, taken: list[np.ndarray]) -> None:
+        """Look for faces elsewhere than at `taken` keypoints: missing ones, gone ones, new ones."""
+        self._since_search = 0
+        boxes = [box for box in boxes if not _is_taken(box, taken)]
+        faces = self.detector(image, boxes_xyxy=boxes) if boxes else []
+        faces = [face for face in faces if self._is_face(face, image)]
+        faces = [faces[row] for row in _distinct(faces, [0.0] * len(faces))]
+        faces = [face for face in faces if not near_any(face.keypoints, taken, SAME_FACE)]
+        for face, track in self._known(faces):
+            if track is None:
+                track = _Track(self._next_id, self.smoothing)
+                self._next_id += 1
+            track.start(face, self._time_s)
+            self._lost = [other for other in self._lost if other is not track]
+            self._tracks = [other for other in self._tracks if other is not track] + [track]
+        self._tracks.sort(key=lambda track: track.id)
+
+    def _known(self, faces: list[Face]) -> list[tuple[Face, _Track | None]]:
+        """Each found face with the missing or gone track that it continues, or None."""
+        known = [track for track in self._tracks if track.missed] + self._lost
+        tracks = [None] * len(faces)
+        if faces and known:
+            costs = [[track.reid_cost(face, self._time_s) for track in known] for face in faces]
+            for row, column in match(np.array(costs)):
+                tracks[row] = known[column]
+        return list(zip(faces, tracks, strict=True))
+
+    def _expire(self) -> None:
+        self._drop([track.missed > self.lost_after for track in self._tracks])
+        self._lost = [track for track in self._lost if self._time_s - track.seen_s <= self.remember_s]
+
+    def _drop(self, leaves: list[bool]) -> None:
+        """Move the tracks that leave to those that are gone."""
+        self._lost += [track for track, leave in zip(self._tracks, leaves, strict=True) if leave]
+        self._tracks = [track for track, leave in zip(self._tracks, leaves, strict=True) if not leave]
+
+    def _is_face(self, face: Face, image: np.ndarray) -> bool:
+        if not np.isfinite(face.keypoints).all() or face.confidence < self.min_confidence:
+            return False  # an unknown confidence, NaN, is not less
+        return share_inside(face.keypoints, image) >= MIN_INSIDE
+
+
+def _nearest(keypoints: np.ndarray, faces: list[np.ndarray]) -> float:
+    """How far the nearest other one of `faces` (each (68, 2)) is."""
+    others = (other for other in faces if other is not keypoints)
+    return min((face_distance(keypoints, other) for other in others), default=math.inf)
+
+
+def _distinct(faces: list[Face], costs: list[float]) -> list[int]:
+    """Rows of one face for each place: the surest, then the one that costs least."""
+    rows = sorted(range(len(faces)), key=lambda row: (-np.nan_to_num(faces[row].confidence), costs[row]))
+    kept: list[int] = []
+    for row in rows:
+        if not near_any(faces[row].keypoints, [faces[other].keypoints for other in kept], SAME_FACE):
+            kept.append(row)
+    return kept
+
+
+def _is_taken(box_xyxy: np.ndarray, taken: list[np.ndarray]) -> bool:
+    """Whether a face detector's box is that of a head already known: its middle near, its size alike."""
+    for keypoints in taken:
+        apart = np.linalg.norm(box_centre(box_xyxy) - box_centre(box_from_keypoints(keypoints)))
+        size = face_size(keypoints)
+        if apart < SAME_HEAD * size and box_side(box_xyxy) <= 2 * size:
+            return True
+    return False
+
+
+# --- distances, motion, assignment --------------------------------------------------------------
+
+
+def face_size(keypoints: np.ndarray) -> float:
+    """Larger side of the box around keypoints (68, 2), in pixels."""
+    return box_side(box_from_keypoints(keypoints))
+
+
+def face_distance(keypoints: np.ndarray, other: np.ndarray) -> float:
+    """Mean distance between the points of two faces (68, 2), in sizes of the smaller one."""
+    apart = np.linalg.norm(np.asarray(keypoints, dtype=np.float64) - other, axis=1).mean()
+    return float(apart / min(face_size(keypoints), face_size(other)))
+
+
+def size_change(keypoints: np.ndarray, other: np.ndarray) -> float:
+    """How many times as large as the smaller one the larger one of two faces (68, 2) is."""
+    ratio = face_size(keypoints) / face_size(other)
+    return max(ratio, 1 / ratio)
+
+
+def share_inside(keypoints: np.ndarray, image: np.ndarray) -> float:
+    """Share of the keypoints (68, 2) that lie on the image, 0 to 1."""
+    edges = image_box(image)
+    return float(((keypoints >= edges[:2]) & (keypoints < edges[2:])).all(axis=1).mean())
+
+
+def near_any(keypoints: np.ndarray, others: Sequence[np.ndarray], reach: float) -> bool:
+    """Whether one of the `others` (each (68, 2)) is nearer than `reach`."""
+    return any(face_distance(keypoints, other) < reach for other in others)
+
+
+def match(costs: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs (row, column) with the least sum of costs (R, C), none of them above 1.
+
+    The Hungarian method (Kuhn 1955). A pair that is too dear is not made but counts as 2:
+    two pairs, however dear, are better than one that is cheap.
+    """
+    rows, columns = linear_sum_assignment(np.minimum(costs, 2.0))
+    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if costs[r, c] <= 1]
+
+
+class Motion:
+    """Where a face is heading: centre and size of its box, and a steady velocity.
+
+    An alpha-beta filter (Kalata, "The Tracking Index", 1984) whose gain grows with the
+    surprise: noise moves the next crop little, a turn of the head at once. A crop
+    that jumps with every answer would feed the noise back into the network.
+    """
+
+    MIN_GAIN, GAIN_PER_SIZE, SIZE_GAIN = 0.2, 20.0, 0.2
+
+    def __init__(self, keypoints: np.ndarray, time_s: float):
+        box = box_from_keypoints(keypoints)
+        self.centre, self.sides = box_centre(box), box[2:] - box[:2]
+        self.velocity, self.time_s = np.zeros(2), time_s  # pixels a second
+
+    def update(self, keypoints: np.ndarray, time_s: float, *, steady: bool = False) -> None:
+        """Learn from keypoints (68, 2) seen at time_s, later than before; `steady` keeps the velocity."""
+        box, step_s = box_from_keypoints(keypoints), time_s - self.time_s
+        expected = self.centre + self.velocity * step_s
+        match_cost = box_centre(box) - expected
+        gain = self.MIN_GAIN + self.GAIN_PER_SIZE * np.linalg.norm(match_cost) / self.sides.max()
+        gain = min(gain, 1.0)
+        self.centre = expected + gain * match_cost
+        if not steady:
+            self.velocity = self.velocity + gain**2 / (2 - gain) / step_s * match_cost
+        self.sides = self.sides * ((box[2:] - box[:2]) / self.sides) ** self.SIZE_GAIN
+        self.time_s = time_s
+
+    def place(self, keypoints: np.ndarray, time_s: float) -> np.ndarray:
+        """The shape of `keypoints` (68, 2) where the face should be at time_s."""
+        box = box_from_keypoints(keypoints)
+        # A box is one pixel larger than the spread of its points.
+        scale = (self.sides - 1) / np.maximum(box[2:] - box[:2] - 1, 1e-6)
+        centre = self.centre + self.velocity * (time_s - self.time_s)
+        return ((keypoints - box_centre(box)) * scale + centre).astype(np.float32)

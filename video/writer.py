@@ -1,0 +1,187 @@
+"""Writing what was seen in a video: the table of keypoints and the annotated video.
+
+    with open_table("faces.csv") as table, open_video("faces.mp4", 25) as video:
+        for seen in track_frames(tracker, frames):
+            table.write(seen)
+            video.write(seen)
+
+Both are written beside and then renamed, when the block ends without an error.
+"""
+
+import csv
+import math
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+import numpy as np
+
+from detector.overlay import draw_faces
+from detector.results import CONFIDENCE_DECIMALS, DECIMALS, POINT_COLUMNS
+from files import atomic_path, cv2
+from geometry import warp
+from video.tracker import TrackedFace
+
+#: One row per face and frame. Confidence is empty where it is unknown.
+COLUMNS = ("frame", "time_s", "face", "confidence", *POINT_COLUMNS)
+CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
+MAX_PAUSE_S = 5.0  # a longer gap in the times is left out
+LABEL_RGB = (255, 208, 0)
+
+
+class TrackedFrame(NamedTuple):
+    """A frame and the faces in it, by id; a damaged one has neither image nor faces."""
+
+    index: int
+    time_s: float
+    image: np.ndarray | None
+    faces: list[TrackedFace]
+
+
+# --- table ---------------------------------------------------------------------------------
+
+
+class TableWriter:
+    """Rows of `COLUMNS` into an open text file."""
+
+    def __init__(self, file: TextIO):
+        self._rows = csv.writer(file, lineterminator="\n")
+        self._rows.writerow(COLUMNS)
+
+    def write(self, seen: TrackedFrame) -> None:
+        """One row for each face of the frame."""
+        for tracked in seen.faces:
+            confidence = tracked.face.confidence
+            known = "" if math.isnan(confidence) else round(confidence, CONFIDENCE_DECIMALS)
+            points = np.round(tracked.face.keypoints.astype(np.float64), DECIMALS).ravel()
+            self._rows.writerow([seen.index, round(seen.time_s, 6), tracked.id, known, *points.tolist()])
+
+
+@contextmanager
+def open_table(path) -> Iterator[TableWriter]:
+    """A CSV file with `COLUMNS`; what was at `path` is replaced."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+        yield TableWriter(file)
+
+
+# --- video -----------------------------------------------------------------------------------
+
+
+def draw_tracked(image: np.ndarray, faces: Iterable[TrackedFace]) -> np.ndarray:
+    """A copy of an HxWx3 uint8 RGB image with the faces drawn in, each with its id below the box."""
+    faces = list(faces)
+    drawn = draw_faces(image, [tracked.face for tracked in faces])
+    scale = max(1.0, min(image.shape[:2]) / 480)
+    for tracked in faces:
+        left, _, _, bottom = np.clip(tracked.face.box_xyxy, -1e5, 1e5)
+        place = round(float(left)), round(float(bottom + 15 * scale))
+        width = max(1, round(scale))
+        for colour, line in (((0, 0, 0), 3 * width), (LABEL_RGB, width)):  # dark around, to be read anywhere
+            label = f"face {tracked.id}", place, cv2.FONT_HERSHEY_SIMPLEX, 0.5 * scale, colour, line
+            cv2.putText(drawn, *label, cv2.LINE_AA)
+    return drawn
+
+
+def check_video_name(path) -> Path:
+    """The path of a video to write, or a ValueError if its ending is none that we write."""
+    path = Path(path)
+    if path.suffix.lower() not in CODECS:
+        raise ValueError(f"the annotated video must end in {', '.join(CODECS)}; got {path.name}")
+    return path
+
+
+class VideoWriter:
+    """Frames at a constant rate, into a file that is opened when the first one comes.
+
+    Frames take the place that their time gives them: where some are missing, the picture
+    before stands longer; where two come for one place, the first stays. A frame of
+    another size than the first is fitted into that, with black at two sides.
+    """
+
+    def __init__(self, path: Path, frames_per_second: float):
+        self.path, self.frames_per_second = path, frames_per_second
+        self.count = 0
+        self._file, self._last, self._start_s = None, None, 0.0
+
+    def write(self, seen: TrackedFrame) -> None:
+        """Draw the faces in and append; a damaged frame waits for the next."""
+        if seen.image is None:
+            return
+        if self._file is None:
+            self._open(seen)
+        missing = round((seen.time_s - self._start_s) * self.frames_per_second) - self.count
+        if missing > MAX_PAUSE_S * self.frames_per_second:
+            self._start_s += missing / self.frames_per_second
+            missing = 0
+        if missing < 0:
+            return
+        picture = self._fit(draw_tracked(seen.image, seen.faces))
+        for _ in range(missing):
+            self._append(self._last)
+        self._append(picture)
+
+    def _open(self, seen: TrackedFrame) -> None:
+        self.size_wh = seen.image.shape[1], seen.image.shape[0]
+        codec = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()])
+        self._file = cv2.VideoWriter(str(self.path), codec, self.frames_per_second, self.size_wh)
+        self._start_s = seen.time_s
+        if not self._file.isOpened():
+            raise OSError(
+                f"OpenCV cannot write a video to {self.path}: the folder cannot be written to, or this build "
+                f"of OpenCV lacks the encoder {CODECS[self.path.suffix.lower()]}; try another ending"
+            )
+
+    def _fit(self, picture: np.ndarray) -> np.ndarray:
+        shape_wh, size_wh = np.array(picture.shape[1::-1]), np.array(self.size_wh)
+        if (shape_wh == size_wh).all():
+            return picture
+        scale = (size_wh / shape_wh).min()
+        middle = (size_wh - 1) / 2 - scale * (shape_wh - 1) / 2
+        return warp(picture, np.column_stack([scale * np.eye(2), middle]), self.size_wh)
+
+    def _append(self, picture: np.ndarray) -> None:
+        self._file.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        self._last = picture
+        self.count += 1
+
+    def abandon(self) -> None:
+        """Close and remove the file, if it is still there."""
+        if self._file is not None:
+            self._file.release()
+        self.path.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Finish the file, and read it back; OSError if that fails."""
+        if self._file is None:
+            return
+        self._file.release()
+        check = cv2.VideoCapture(str(self.path))
+        readable = check.isOpened() and check.read()[0]
+        check.release()
+        if not readable:
+            raise OSError(
+                f"the video written to {self.path.parent} cannot be read back: is the disk full, or are "
+                f"{self.size_wh[0]} x {self.size_wh[1]} pixels too few or too many for its encoder?"
+            )
+
+
+@contextmanager
+def open_video(path, frames_per_second: float) -> Iterator[VideoWriter]:
+    """A video file; what was at `path` is replaced, unless no frame came.
+
+    path: .mp4, .mov, .mkv (MPEG-4) or .avi (Motion JPEG). Its sides are even numbers of pixels: an odd
+        last row or column is cut off.
+    """
+    path = check_video_name(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside_it = path.with_name(f".{os.getpid()}.{path.name}")  # its ending tells OpenCV what to write
+    writer = VideoWriter(beside_it, frames_per_second)
+    try:
+        yield writer
+        writer.close()
+        if writer.count:
+            os.replace(writer.path, path)
+    finally:
+        writer.abandon()
