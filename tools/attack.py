@@ -4,10 +4,10 @@
     python -m tools.attack --cases 2000 --no-record
     python -m tools.attack --only "image files" --seed 7 --cases 500
 
-A case is made from (seed, class, number) alone, so that it can be made again. It is accepted (an answer of the
-right form) or refused (an error of a declared type, or a command's exit code with one line of text). Everything
-else is a failure: another exception, a traceback, a hang of more than 30 s, a file of the user that
-changed or vanished, more than 2 GB of memory. Each class runs in a process of its own.
+A case is made from (seed, class, number) alone, so that it can be made again. It is accepted (an answer of
+the right form) or refused (an error of a declared type, or a command's exit code with one line of text).
+Everything else is a failure: another exception, a traceback, a hang of more than 30 s, a file of the user
+that changed or vanished, more than 2 GB of memory. Each class runs in a process of its own.
 """
 
 import argparse
@@ -443,15 +443,23 @@ def command_lines(rng: random.Random, folder: Path) -> str:
         str(treasure),
         any_text(rng).replace("\0", ""),
     )
+    output = str(rng.choice((folder, treasure, folder / "new")))
+    option = rng.choice(("--batch", "--workers", "--min-confidence", "--checkpoint", "--device"))
+    field = rng.choice(("epochs=0", "ema_decay=nan", "a=b", "=", "passes=0", "input_size=1e9", "labels=zzz"))
+    train_option = rng.choice(("--set", "--seed", "--minutes", "--validate", "--export"))
     lines = {
-        "detect": [str(folder / "in"), "--output", str(rng.choice((folder, treasure, folder / "new"))), "--format",
-                   rng.choice(("json", "pts", "csv", "coco", "zzz")), rng.choice(("--batch", "--workers", "--min-confidence", "--checkpoint", "--device")),
-                   rng.choice(odd)],
-        "train": ["--recipe", rng.choice(("naimishnet_quick", "zzz", "")), "--data", "sample", "--run", str(treasure / "run"),
-                  rng.choice(("--set", "--seed", "--minutes", "--validate", "--export")), rng.choice((*odd, "epochs=0", "ema_decay=nan", "a=b", "=", "passes=0")),
-                  "--set", rng.choice(("epochs=0", "input_size=1e9", "labels=zzz"))],
+        "detect": [
+            str(folder / "in"),
+            "--output",
+            output,
+            "--format",
+            rng.choice(("json", "pts", "csv", "zzz")),
+        ],
+        "train": ["--recipe", rng.choice(("naimishnet_quick", "zzz")), "--data", "sample", "--set", field],
         "evaluate": [rng.choice(odd), "--split", rng.choice(("identity", "zzz")), "--data", "sample"],
-    }  # fmt: skip
+    }
+    lines["detect"] += [option, rng.choice(odd)]
+    lines["train"] += ["--run", str(treasure / "run"), train_option, rng.choice(odd)]
     name = rng.choice(list(lines))
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
