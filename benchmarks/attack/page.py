@@ -12,7 +12,7 @@ TEXT = """# Hostile inputs
 
 `make attack` makes {cases} hostile inputs from seed {seed} and feeds them to the library and the commands. An
 input is *accepted* (an answer of the right form) or *refused* (an error of a declared type). A *failure* is
-anything else: another exception, a traceback, a hang of more than 30 s, a changed or missing file of the user,
+anything else: another exception, a traceback, a hang of more than 30 s, a changed or missing user file,
 more than 2 GB of memory. The test suite runs 2,000 of them.
 
 {table}
