@@ -1,4 +1,4 @@
-"""benchmarks/tracking: motions go where they say, and figures find what was put in."""
+"""benchmarks/tracking and box_error: known motions, lags, ids and boxes give the figures they must give."""
 
 import math
 from itertools import pairwise
@@ -48,10 +48,10 @@ def test_there_and_back_has_one_speed():
 # --- steadiness ------------------------------------------------------------------------------------
 
 
-def test_trembling_of_a_point_that_jumps_to_and_fro():
+def test_jitter_of_a_point_that_jumps_to_and_fro():
     keypoints = np.tile(SHAPE, (10, 1, 1))
     keypoints[::2, :, 0] += 2  # one pixel to either side of the mean, two from frame to frame
-    figures = steadiness.trembling(keypoints, 50)
+    figures = steadiness.jitter(keypoints, 50)
     assert figures == pytest.approx({"step": 2, "step_share": 0.04, "spread": 1, "spread_share": 0.02})
 
 
@@ -69,7 +69,7 @@ def test_a_lag_is_found(lag):
 def test_a_face_that_is_not_seen_is_counted_and_left_out():
     keypoints = moving(np.arange(60) / FPS)
     keypoints[30:33] = np.nan
-    figures = steadiness.lateness(keypoints, moving, 50.0)
+    figures = steadiness.lag_figures(keypoints, moving, 50.0)
     assert figures["lost"] == 3
     assert figures["error"] == pytest.approx(0, abs=1e-9)
 
