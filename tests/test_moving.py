@@ -20,13 +20,13 @@ SHAPE = np.random.default_rng(1).uniform(-50, 50, (68, 2))
 def test_the_middle_of_the_face_comes_to_the_place_of_the_pose():
     portrait = portraits()["astronaut"]
     centre = np.array([portrait.centre_xy])
-    placed = transform_points(centre, portrait.matrix(Pose(x=30, y=-20, turn_deg=25, zoom=0.8)))[0]
+    placed = transform_points(centre, portrait.matrix(Pose(x=30, y=-20, rotation_deg=25, zoom=0.8)))[0]
     np.testing.assert_allclose(placed, [319.5 + 30, 239.5 - 20], atol=1e-3)
 
 
 def test_a_frame_shows_the_photo_where_the_matrix_says():
     portrait = portraits()["hopper"]
-    pose = Pose(x=-40, y=10, turn_deg=-15, zoom=1.2)
+    pose = Pose(x=-40, y=10, rotation_deg=-15, zoom=1.2)
     frame = portrait.frame(pose, 0, np.random.default_rng(0))
     assert frame.shape == (SIZE_WH[1], SIZE_WH[0], 3)
     inside = [(250, 180), (262, 205), (280, 230)]

@@ -1,4 +1,4 @@
-"""How notebooks are run and updated, and the four notebooks themselves, on the synthetic sample."""
+"""Running and updating notebooks, and the four notebooks themselves on the synthetic sample."""
 
 import json
 import sys

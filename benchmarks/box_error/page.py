@@ -325,7 +325,7 @@ def headline(arrays: dict, passes: int) -> str:
     return (
         f"With the right box the NME is {100 * right:.2f} %. A box 30 % too large changes it by "
         f"{costs[0]:+.2f}, one 30 % too small by {costs[1]:+.2f}, one shifted by 30 % of its side by "
-        f"{costs[2]:+.2f} ({passes} looks)."
+        f"{costs[2]:+.2f} ({passes} passes)."
     )
 
 

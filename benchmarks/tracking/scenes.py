@@ -28,7 +28,7 @@ class Pose:
 
     x: float = 0.0
     y: float = 0.0
-    turn_deg: float = 0.0
+    rotation_deg: float = 0.0
     zoom: float = 1.0
 
 
@@ -44,7 +44,7 @@ class Portrait:
         """The 2x3 matrix from photo to frame that moves the centre of the face to the place of the pose."""
         width, height = SIZE_WH
         side = width / (self.scale * pose.zoom)
-        matrix = crop_matrix(self.centre_xy, side, width, rotation_deg=pose.turn_deg)
+        matrix = crop_matrix(self.centre_xy, side, width, rotation_deg=pose.rotation_deg)
         matrix[:, 2] += pose.x, pose.y - (width - height) / 2
         return matrix
 
@@ -109,7 +109,7 @@ MOTIONS: dict[str, Motion] = {
     "fast sway (1 Hz)": sway(1.0, 0.75),
     "constant speed, there and back": there_and_back(2.0, 1.0),
     SUDDEN_STOP: sudden_stop(3.0),
-    "turned by ±20° (0.5 Hz)": lambda t, _: Pose(turn_deg=20 * math.sin(math.pi * t)),
+    "rotated by ±20° (0.5 Hz)": lambda t, _: Pose(rotation_deg=20 * math.sin(math.pi * t)),
     "zoomed, 0.8 to 1.25 times (0.5 Hz)": lambda t, _: Pose(zoom=1.25 ** math.sin(math.pi * t)),
 }
 
