@@ -121,12 +121,12 @@ python -m benchmarks.ablations.page --train     # trains what is missing, then w
 
 {table}
 
-*By seed* shows the spread between runs. The interval of the difference is over people. It is paired: each face
-is compared with itself under the base, and the mean is over the seeds that both have. `haar` and `label_box`
-say where a row that is trained on face crops gets its crop when it is measured: from the cascade (no label
-used; faces not found are left out of mean and difference, and are failures in FR@10) or from the labels. With
-*3 passes* the same network runs three times; the second and third crops are squares around the points of
-the pass before.
+*By seed* shows the spread between runs. The interval of the difference is over people. It is paired: each
+face is compared with itself under the base, and the mean is over the seeds that both have. `haar` and
+`label_box` say where a row that is trained on face crops gets its crop when it is measured: from the
+cascade (no label used; faces not found are left out of mean and difference, and are failures in FR@10) or
+from the labels. With *3 passes* the same network runs three times; the second and third crops are squares
+around the points of the pass before.
 {plot}"""
 
 
