@@ -160,6 +160,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--again", action="store_true", help="with --train: also rows that have a record")
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--mixed-precision", choices=("no", "fp16", "bf16"), default="no")
@@ -173,7 +174,7 @@ def main() -> None:
     if args.train:
         data = pages.real_data()
         for row, seed in runs:
-            if load(row, seed) is None:
+            if args.again or load(row, seed) is None:
                 print(f"== {row.name}, seed {seed}", flush=True)
                 measure_row(row, seed, data, args.mixed_precision)
                 write_page()
