@@ -1,14 +1,13 @@
-"""Pseudo-labels for the training images, from a public face mesh that was not trained on these labels:
+"""Pseudo-labels: keypoints for each training image, from a face mesh not trained on these labels.
 
-    python -m benchmarks.pseudo_labels.make --environment FOLDER     # the environment of benchmarks/peers
-    python -m benchmarks.pseudo_labels.make --environment FOLDER --compare    # writes nothing
+    python -m benchmarks.pseudo_labels.make --environment FOLDER     # as for benchmarks/peers/page.py
 
-MediaPipe's face mesh runs on three crops of each training face and on their flips. A ridge regression maps
-the mesh to the labels without their offset (data_load.LABEL_OFFSET). No face is mapped by a regression that
-was fitted on it, and no split learns from its test people: the people that `validation` trains on are
-mapped by folds among themselves, the people that it tests by a map fitted on those that it trains on, and the
-people that `identity` tests by a map fitted on the other 278. Wrong labels count less: each round of the
-fit weights a face by its error in the round before. Writes data/pseudo_labels.npz.
+MediaPipe's face mesh runs on each training face in three crops and on their flipped copies. A ridge
+regression maps the mesh to labels without their offset (data_load.py). Nobody's pseudo-labels come from a
+map that was fitted on them or, for a split, on its test people: people that `validation` trains on are
+mapped in folds among themselves, those it tests by a map of the people it trains on, and those that
+`identity` tests by a map of the other 278. Wrong labels get less weight: each round weighs a face by how
+well the previous map fitted it. Writes data/pseudo_labels.npz.
 """
 
 import argparse
@@ -32,15 +31,12 @@ from geometry import box_from_keypoints, flip_image, flip_keypoints, interocular
 from landmarks import OUTER_EYE_CORNERS
 from training.records import save_arrays
 
-MARGINS = (1.5, 1.9, 2.4)  # side of a crop over the larger side of the label box
+MARGINS = (1.5, 1.9, 2.4)
 ROUNDS, FOLDS = 3, 5
 
 
-def find_meshes(python, dataset) -> tuple[np.ndarray, np.ndarray]:
-    """Meshes (N, 6, 468, 3) of each view, NaN where not found, and the debiased labels (N, 6, 68, 2).
-
-    The views are three crops, then the same of the flipped image.
-    """
+def ask_meshes(python, dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Meshes (N, 6, 468, 3), NaN where not found, and labels (N, 6, 68, 2): three crops, then flipped."""
     meshes = np.full((len(dataset), 2 * len(MARGINS), 468, 3), np.nan, dtype=np.float32)
     debiased = shift_keypoints(dataset.keypoints, [-v for v in LABEL_OFFSET])
     labels = np.repeat(debiased[:, None], meshes.shape[1], axis=1)
@@ -65,7 +61,7 @@ def find_meshes(python, dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def robust_map(meshes: np.ndarray, labels: np.ndarray, eye_corners) -> RidgeMap:
-    """A ridge map fitted on all views (N, 6, ...); faces with a large error count less."""
+    """A ridge map from all views (N, 6, ...) in which badly fitting faces count less."""
     meshes, labels = meshes.reshape(-1, 468, 3), labels.reshape(-1, 68, 2)
     found = ~np.isnan(meshes[:, 0, 0])
     meshes, labels = meshes[found], labels[found]
@@ -77,8 +73,8 @@ def robust_map(meshes: np.ndarray, labels: np.ndarray, eye_corners) -> RidgeMap:
     return ridge
 
 
-def map_views(ridge: RidgeMap, meshes: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    """Keypoints (N, 68, 2): the mean over the views in which the face was found; flips are flipped back."""
+def pseudo_labels(ridge: RidgeMap, meshes: np.ndarray, widths: np.ndarray) -> np.ndarray:
+    """Keypoints (N, 68, 2): the mean over all views that found the face, flipped ones flipped back."""
     flat = ridge(np.nan_to_num(meshes.reshape(-1, 468, 3))).reshape(*meshes.shape[:2], 68, 2)
     for index, width in enumerate(widths):
         flat[index, len(MARGINS) :] = flip_keypoints(flat[index, len(MARGINS) :], width)
@@ -86,54 +82,54 @@ def map_views(ridge: RidgeMap, meshes: np.ndarray, widths: np.ndarray) -> np.nda
     return np.nanmean(flat, axis=1)
 
 
-def nested_predictions(meshes, labels, widths, roles: np.ndarray, eye_corners) -> np.ndarray:
-    """Keypoints (N, 68, 2), each by a map that was fitted without that person and without test people.
+def nested_pseudo_labels(meshes, labels, widths, roles: np.ndarray, eye_corners) -> np.ndarray:
+    """Keypoints (N, 68, 2), each by a map fitted without that person and without a split's test people.
 
-    roles: (N,), -2: tested by `identity`, -1: tested by `validation`, 0 and more: fold of the others.
+    roles: -2 tested by `identity`, -1 tested by `validation`, 0 and more: the fold of the others.
     """
     result = np.zeros((len(meshes), 68, 2), dtype=np.float32)
     jobs = [(roles > -2, roles == -2), (roles >= 0, roles == -1)]
     jobs += [((roles >= 0) & (roles != fold), roles == fold) for fold in range(FOLDS)]
-    for fitted, mapped in jobs:
+    for fitted, judged in jobs:
         ridge = robust_map(meshes[fitted], labels[fitted], eye_corners)
-        result[mapped] = map_views(ridge, meshes[mapped], widths[mapped])
+        result[judged] = pseudo_labels(ridge, meshes[judged], widths[judged])
     return result
 
 
 def roles_of(identities: list[str]) -> np.ndarray:
-    """The roles (N,) of the images of these people, as `nested_predictions` takes them."""
+    """The role (N,) of each person in the splits, or the fold; see nested_pseudo_labels."""
     table = split_table(identities).set_index("identity")
     roles = []
     for name in identities:
         row = table.loc[name]
-        fold = row["position"] % FOLDS
+        learns = row["position"] % FOLDS
         tested = -2 if row["identity_split"] == "test" else -1
-        roles.append(fold if row["validation"] == "train" else tested)
+        roles.append(learns if row["validation"] == "train" else tested)
     return np.array(roles)
 
 
 def write(names: list[str], keypoints: np.ndarray) -> None:
-    """Write the file that `data_load.training_labels` reads, in hundredths of a pixel."""
+    """Write the file that `data_load.training_labels` reads; keypoints in hundredths of a pixel."""
     hundredths = np.rint(keypoints * 100).astype(np.int32)
     save_arrays(PSEUDO_LABELS_FILE, names=np.array(names), keypoints=hundredths)
 
 
 def main() -> None:
-    """Run the mesh, map and write; print the mean distance from the labels and from the stored file."""
+    """Run the mesh, fit, write; print the mean distance from the labels and from the stored file."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--environment", required=True, help="virtual environment with benchmarks/peers/requirements.txt"
+        "--environment", required=True, help="folder of a venv with benchmarks/peers/requirements.txt"
     )
-    parser.add_argument("--compare", action="store_true", help="compare with the stored file, write nothing")
+    parser.add_argument("--compare", action="store_true", help="write nothing, only compare with the file")
     args = parser.parse_args()
     dataset = load_split(find_data().folder, "official", "train")
-    meshes, labels = find_meshes(Path(args.environment) / "bin" / "python", dataset)
+    meshes, labels = ask_meshes(Path(args.environment) / "bin" / "python", dataset)
     plain = len(MARGINS) // 2
     corners = pick_vertices(meshes[:, plain], labels[:, plain])[list(OUTER_EYE_CORNERS)]
     widths = np.array([dataset.image(index).shape[1] for index in range(len(dataset))])
-    keypoints = nested_predictions(meshes, labels, widths, roles_of(dataset.identities), corners)
+    keypoints = nested_pseudo_labels(meshes, labels, widths, roles_of(dataset.identities), corners)
     before = training_labels(dataset, "blended", 1.0) if PSEUDO_LABELS_FILE.is_file() else None
     size = interocular_distance(dataset.keypoints)[:, None]
     for title, others in (("labels without their offset", labels[:, 0]), ("the stored file", before)):
