@@ -33,7 +33,7 @@ from detector.folder import available_cores
 from detector.formats import read_results
 from detector.predictor import DEFAULT_CHECKPOINT, RUNTIMES
 from files import cv2, write_json
-from training.records import provenance
+from training.records import is_current, provenance
 
 ROOT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
@@ -59,7 +59,12 @@ class Usage(NamedTuple):
 
 
 def measure(checkpoint: str = DEFAULT_CHECKPOINT, counts: Sequence[int] = FOLDERS) -> None:
-    """Write the record. checkpoint: a folder or a name; counts: sizes of the folders in images."""
+    """Write the record. checkpoint: a folder or a name; counts: sizes of the folders in images.
+
+    A record that is there and current stays; remove it to measure again.
+    """
+    if is_current(RECORD):
+        return
     home = find_checkpoint(checkpoint).absolute()
     runtimes = [name for name, file in RUNTIMES.items() if (home / file).is_file()]
     with_ray = importlib.util.find_spec("ray") is not None

@@ -34,7 +34,7 @@ from detector.predictor import box_matrix
 from files import write_json
 from geometry import box_centre, box_from_keypoints, box_side, invert, matrix_scale, transform_points
 from training.metrics import failure_rate, nme_per_face
-from training.records import load_record, provenance, save_arrays
+from training.records import is_current, load_record, provenance, save_arrays
 
 HERE = Path(__file__).parent
 RECORD = HERE / "records" / "robustness.json"
@@ -130,18 +130,21 @@ def stored_offset(method: str) -> np.ndarray:
     return np.array(row["offset"])
 
 
-def measure(data, names=tuple(PERTURBATIONS), environment: Path | None = None) -> None:
+def measure(data, names=None, environment: Path | None = None) -> None:
     """Add the errors of our checkpoint on the perturbations `names` to the record.
 
-    environment: a folder of a virtual environment with dlib and MediaPipe, to measure these too.
+    names: None for all, unless the record is current. environment: a folder of a virtual environment with
+    dlib and MediaPipe, to measure these too.
     """
+    if names is None and environment is None and is_current(RECORD):
+        return
     fitted = Fitted.load(FITTED)
     faces, images, keypoints = load_faces(data.folder)
     with ExitStack() as stack:
         methods = {CHECKPOINT: our_method(CHECKPOINT, fitted)}
         if environment:
             methods |= peer_methods(environment / "bin" / "python", fitted, stack)
-        for name in names:
+        for name in names or PERTURBATIONS:
             add_to_record(measure_perturbation(name, methods, images, keypoints))
     about = provenance(
         "python -m benchmarks.robustness.page --measure",
@@ -274,7 +277,7 @@ def main(arguments=None) -> None:
     )
     parser.add_argument("--measure", action="store_true", help="first measure our checkpoint")
     parser.add_argument("--environment", type=Path, help="measure dlib and MediaPipe, installed there, too")
-    parser.add_argument("--only", nargs="+", choices=PERTURBATIONS, default=list(PERTURBATIONS))
+    parser.add_argument("--only", nargs="+", choices=PERTURBATIONS, help="measure these again")
     args = parser.parse_args(arguments)
     if args.measure:
         measure(pages.real_data(), args.only, args.environment)

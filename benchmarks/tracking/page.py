@@ -27,7 +27,7 @@ from checkpoint import find_checkpoint
 from detector import DEFAULT_CHECKPOINT, KeypointDetector
 from detector.folder import available_cores
 from files import write_json
-from training.records import provenance
+from training.records import is_current, provenance
 
 HERE = Path(__file__).parent
 RECORD = HERE / "records" / "tracking.json"
@@ -38,14 +38,19 @@ OUTPUTS = {"plain": "nothing", "drawn": "annotated video"}
 TARGET_FPS = 60
 
 
-def measure(steps: Sequence[str] = STEPS, threads: int | None = None) -> None:
-    """Measure these steps and put them into the record. threads: for speed; None: the cores there are."""
+def measure(steps: Sequence[str] | None = None, threads: int | None = None) -> None:
+    """Measure these steps and put them into the record.
+
+    steps: None for all, unless the record is current. threads: for speed; None for the cores there are.
+    """
+    if steps is None and is_current(RECORD):
+        return
     record = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
     measures = {
         "jitter": measure_jitter, "lag": measure_lag, "ids": measure_ids,
         "speed": lambda _: measure_speed(CHECKPOINT, threads or available_cores()),
     }  # fmt: skip
-    for step in steps:
+    for step in steps or STEPS:
         record[step] = measures[step](KeypointDetector.from_pretrained(CHECKPOINT))
         renew = "python -m benchmarks.tracking.page --measure"
         about = provenance(renew, checkpoint=find_checkpoint(CHECKPOINT), seed=0)
@@ -226,7 +231,7 @@ def main(arguments=None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--measure", action="store_true", help="first measure")
-    parser.add_argument("--only", nargs="+", choices=STEPS, default=list(STEPS), help="measure only these")
+    parser.add_argument("--only", nargs="+", choices=STEPS, help="measure these again")
     parser.add_argument("--threads", type=int, help="for speed (default: the cores there are)")
     args = parser.parse_args(arguments)
     if args.measure:
