@@ -3,9 +3,9 @@
     python evaluate.py heatmapnet-identity --split identity --faces whole
     python evaluate.py constant --split identity --faces haar --json
 
-Baselines: `constant` (the training mean shape) and `nearest` (the training image
-with the nearest pixels). `--record` stores figures and per-face errors in
-CHECKPOINT/records/, from which tables and plots can be redone without weights.
+Baselines: `constant` (the mean shape of the training images) and `nearest` (the labels of the training
+image with the nearest pixels). `--record` stores figures and per-face predictions in CHECKPOINT/records/,
+from which `make tables` makes tables and plots without weights. The protocols: benchmarks/README.md.
 """
 
 import argparse
@@ -13,8 +13,10 @@ import json
 import sys
 from pathlib import Path
 
+import torch
+
 from checkpoint import SAVED_MODELS, ModelConfig, find_checkpoint, load_checkpoint
-from data_fetch import DataError, find_data
+from data_fetch import DataError, data_checksum, find_data
 from data_load import SPLITS, shift_keypoints
 from detector import DEFAULT_CHECKPOINT
 from models import count_macs, count_parameters
@@ -27,23 +29,29 @@ from training.evaluation import (
     evaluate,
 )
 from training.loop import set_malloc_options
-from training.metrics import summarise
-from training.records import note_in_config, save_record
+from training.metrics import METRICS, percent, summarise
+from training.records import note_in_config, provenance, save_record
 
 BASELINES = {"constant": ConstantPredictor, "nearest": NearestPredictor}
 # Baselines get the frames of the default checkpoint, so that rows can be compared.
 BASELINE_CONFIG = ModelConfig(model="baseline", input_size=96)
 
 
-def measure(name: str, split: str, faces: str, data, *, allow_leak: bool = False, progress: bool = False):
-    """The row (dict, as --json prints it) and the Evaluation behind it."""
+def measure(
+    name: str, split: str, faces: str, data, *, device="cpu", allow_leak: bool = False, progress: bool = False
+):
+    """Measure a checkpoint or baseline; returns the row (a dict, as --json prints it) and the Evaluation.
+
+    name: a folder, a name in saved_models/, or one of BASELINES. data: from `find_data`.
+    device: 'cpu', 'cuda' or 'mps'. Raises LeakError for a row that leaks, unless allowed.
+    """
     row = {"checkpoint": name, "split": split, "faces": faces}
     if name in BASELINES:
         predictor = BASELINES[name](BASELINE_CONFIG)
         row |= {"model": name, "recipe": "", "seed": 0, "leak": split == "official", "params": 0}
         row["macs"] = 0
     else:
-        model, config = load_checkpoint(name)
+        model, config = load_checkpoint(name, device)
         predictor = CheckpointPredictor(model, config)
         row |= {"model": config.model, "recipe": config.recipe, "seed": config.seed}
         row["leak"] = check_leak(config.trained_on, split, allow_leak)
@@ -59,28 +67,36 @@ def measure(name: str, split: str, faces: str, data, *, allow_leak: bool = False
     return row | evaluation.figures, evaluation
 
 
+def record_provenance(row: dict, data) -> dict:
+    """The provenance of a row that was measured just now; see `training.records`."""
+    name = row["checkpoint"]
+    renew = f"python evaluate.py {name} --split {row['split']} --faces {row['faces']} --record"
+    if name in BASELINES:
+        return provenance(renew, config=BASELINE_CONFIG, data=data_checksum(data.folder), seed=row["seed"])
+    folder = find_checkpoint(name)
+    return provenance(renew, checkpoint=folder, data=data_checksum(data.folder), seed=row["seed"])
+
+
 def record_stem(name: str, split: str, faces: str) -> Path:
-    """Where a measurement is stored, without its ending: in the folder of the checkpoint or baseline."""
+    """The path of a record without its ending, in the folder of the checkpoint or baseline."""
     folder = SAVED_MODELS / "baselines" / name if name in BASELINES else find_checkpoint(name)
     return folder / "records" / f"{split}-{faces}"
 
 
 def describe(row: dict) -> str:
-    """A row for people: percent, with what stands beside each figure."""
+    """A row as text, in percent."""
     notes = {"leak": "LEAKS", "sample": "SYNTHETIC SAMPLE, not a result"}
-    marks = [note for key, note in notes.items() if row[key]]
-    low, high = row["nme_interval"]
+    marks = [f"[{note}]" for key, note in notes.items() if row[key]]
+    regions = [f"{name} {100 * value:.2f}" for name, value in row["regions"].items()]
+    poses = [f"{name} {100 * pose['nme']:.2f} (n={pose['n']})" for name, pose in row["poses"].items()]
     lines = [
-        f"{row['checkpoint']} on {row['split']} x {row['faces']} {' '.join(f'[{mark}]' for mark in marks)}",
-        f"  NME      {100 * row['nme']:6.2f} %  (95 % interval over identities "
-        f"{100 * low:.2f} to {100 * high:.2f}), found {100 * row['found']:.1f} % of {row['n']}",
-        f"  without the labels' own shift (data_load.py): {100 * row['nme_unshifted']:.2f} %",
-        f"  median   {100 * row['nme_median']:6.2f} %    over box size {100 * row['nme_box']:.2f} %",
-        f"  AUC@8    {100 * row['auc_8']:6.1f} %    FR@10 {100 * row['fr_10']:.1f} %",
-        "  regions  " + ", ".join(f"{name} {100 * value:.2f}" for name, value in row["regions"].items()),
-        "  poses    "
-        + ", ".join(f"{name} {100 * v['nme']:.2f} (n={v['n']})" for name, v in row["poses"].items()),
-        f"  {row['params']:,} parameters, {row['macs'] / 1e6:.1f} M multiply-adds a look",
+        f"{row['checkpoint']} on {row['split']} x {row['faces']} {' '.join(marks)}",
+        *(f"  {metric.title:14} {percent(row, name)} %" for name, metric in METRICS.items()),
+        f"  faces          {row['n']}; interval: 95 %, by resampling people",
+        f"  regions        {', '.join(regions)}",
+        f"  poses          {', '.join(poses)}",
+        f"  without the labels' offset (benchmarks/label_offset): NME {100 * row['nme_unshifted']:.2f} %",
+        f"  {row['params']:,} parameters, {row['macs'] / 1e6:.1f} M MACs per pass",
     ]
     return "\n".join(lines)
 
@@ -95,9 +111,10 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument("--split", choices=SPLITS, default="identity")
     parser.add_argument("--faces", choices=FACES, default="whole")
     parser.add_argument("--json", action="store_true", help="print one JSON object (fractions, not percent)")
-    parser.add_argument("--allow-leak", action="store_true")
-    parser.add_argument("--record", action="store_true", help="store figures and per-face errors")
+    parser.add_argument("--allow-leak", action="store_true", help="measure people seen in training; marked")
+    parser.add_argument("--record", action="store_true", help="store figures and per-face predictions")
     parser.add_argument("--data", choices=("real", "sample"), default="real")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default cpu)")
     return parser.parse_args(arguments)
 
 
@@ -108,10 +125,17 @@ def main(arguments=None) -> int:
     try:
         data = find_data(force_sample=args.data == "sample")
         row, evaluation = measure(
-            args.checkpoint, args.split, args.faces, data, allow_leak=args.allow_leak, progress=not args.json
+            args.checkpoint,
+            args.split,
+            args.faces,
+            data,
+            device=check_device(args.device),
+            allow_leak=args.allow_leak,
+            progress=not args.json,
         )
         if args.record:
-            save_record(record_stem(args.checkpoint, args.split, args.faces), row, evaluation)
+            stem = record_stem(args.checkpoint, args.split, args.faces)
+            save_record(stem, row, evaluation, record_provenance(row, data))
             if args.checkpoint not in BASELINES and not (data.is_sample or args.allow_leak):
                 note_in_config(find_checkpoint(args.checkpoint), row)
     except (ValueError, DataError) as error:
@@ -119,6 +143,17 @@ def main(arguments=None) -> int:
         return 1
     print(json.dumps(row) if args.json else describe(row))
     return 0
+
+
+def check_device(name: str) -> torch.device:
+    """The PyTorch device called `name`. Raises ValueError if there is none on this machine."""
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device {name!r} cannot be used ({reason}); use --device cpu") from error
+    return device
 
 
 if __name__ == "__main__":

@@ -4,45 +4,72 @@
     plots.draw_face(axis, image, keypoints, predicted)
     plots.show(figure, "first_face")        # displays it, and writes reports/figures/first_face.png
 
-Each figure carries where its pixels came from (`ORIGIN_KEY`): 'drawing' (none), 'free
-photo', 'sample' or 'data set'. Images of the data set may be looked at but not
-published, so `check_notebooks.py` refuses a committed output marked 'data set'. An
-image drawn without saying where it is from counts as one of the data set.
+Each figure carries the origin of its pixels (`ORIGIN_KEY`), one of `ORIGINS`. Images of the
+data set may be looked at but not published, so `tools/check_notebooks.py` refuses a committed
+output of origin 'data set'. An image drawn without an origin counts as one of the data set.
+A figure that needs faces of the data set is drawn by `show_pair`, a second time on other faces.
 """
 
 import io
 import os
+import sys
+from collections.abc import Callable
+from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.text import Text
+from PIL import Image
 
-from files import cv2
+from files import atomic_path, cv2
 from landmarks import CLOSED_GROUPS, GROUPS
 
 ORIGIN_KEY = "keypoints-origin"
-ORIGINS = ("drawing", "sample photo", "sample", "data set")  # what comes later outweighs what is before
+#: From the least to the most restricted; a figure has the most restricted origin of its parts.
+#: 'drawing': no photo. 'sample photo': a photo that may be published. 'synthetic sample': drawn faces.
+#: 'sample run': anything from a run on the synthetic sample. 'data set': pixels of the data set.
+ORIGINS = ("drawing", "sample photo", "synthetic sample", "sample run", "data set")
 BANNER = "synthetic sample (drawn faces) - not a result"
+
+# The palette: every colour of every figure.
 TRUE_COLOUR, PREDICTED_COLOUR, BOX_COLOUR = "#00d000", "#ff00ff", "#ffd000"
 SERIES_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#555555")
+AXIS_COLOURS = ("#ff2020", TRUE_COLOUR, "#2060ff")  # a head's x, y, z
+LINE_COLOUR, GUIDE_COLOUR, WARNING_COLOUR, LAYER_COLOUR = "#333333", "#808080", "#b00000", "#e8f1fa"
 
-_state = {"sample": False}
+FONT = "DejaVu Sans"  # it comes with matplotlib, so figures are the same on every machine
+TWIN_NOTES = {
+    "synthetic sample": "the same figure on drawn faces (synthetic sample)",
+    "sample photo": "the same figure on sample photos",
+    "drawing": "the same figure on a drawing",
+}
+MAX_PIXEL_DIFFERENCE = 2  # of 255; below it a stored figure counts as unchanged
+
+# data: the origin of pixels for which none is named; sample: this is a run on the synthetic sample;
+# seen: digests of the pictures drawn without an origin, while `show_pair` draws.
+_state: dict = {"data": "data set", "sample": False, "seen": None}
 
 
 def use_sample(is_sample: bool) -> None:
-    """Say whether what follows is the synthetic sample; if so, every figure and number says so."""
+    """Set whether this is a run on the synthetic sample; if so, every figure and number says so."""
     _state["sample"] = bool(is_sample)
+    _state["data"] = "sample run" if is_sample else "data set"
 
 
 def report(text: str) -> None:
-    """Print numbers; on the synthetic sample, with its name in front."""
+    """Print numbers; in a run on the synthetic sample with the banner in front."""
     print(f"[{BANNER}] {text}" if _state["sample"] else text)
 
 
 def table(frame, caption: str = "", formats: dict | None = None):
-    """A pandas frame as a notebook shows it, with a caption that says when it is the synthetic sample."""
+    """A pandas frame as a notebook shows it; in a run on the synthetic sample the caption says so.
+
+    formats: column name -> format, such as "{:.1f}"; other numbers get two decimals.
+    """
     if _state["sample"]:
         caption = f"{BANNER}. {caption}"
     # a fixed id, so that the same table is the same output on every run
@@ -54,9 +81,9 @@ def table(frame, caption: str = "", formats: dict | None = None):
 
 
 def new_figure(rows: int = 1, columns: int = 1, *, width: float = 4.0, height: float = 4.0, **options):
-    """A figure and its axes: one axis, or an array (rows, columns) with `squeeze=False`-like flattening.
+    """A figure and its axes: (figure, axis) for one axis, else (figure, array of rows x columns axes).
 
-    width, height: inches per axis. Returns (figure, axis) for 1x1, else (figure, 1-D array of axes).
+    width, height: inches per axis. options: passed to `plt.subplots`.
     """
     size = width * columns, height * rows
     figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
@@ -64,84 +91,185 @@ def new_figure(rows: int = 1, columns: int = 1, *, width: float = 4.0, height: f
 
 
 def mark(axis, origin: str | None) -> None:
-    """Note that pixels of `origin` were drawn into the axis' figure; None is the data at hand."""
-    origin = origin or ("sample" if _state["sample"] else "data set")
+    """Note that pixels of `origin` were drawn into the axis' figure; None: pixels of the data in use.
+
+    Raises ValueError for an unknown origin.
+    """
+    _mark_figure(axis.figure, origin)
+
+
+def _mark_figure(figure: Figure, origin: str | None) -> None:
+    origin = origin or _state["data"]
     if origin not in ORIGINS:
         raise ValueError(f"origin must be one of {ORIGINS}, got {origin!r}")
-    figure = axis.figure
     before = getattr(figure, "keypoints_origin", ORIGINS[0])
     figure.keypoints_origin = max(before, origin, key=ORIGINS.index)
 
 
 def figure_origin(figure: Figure) -> str:
-    """Where a figure's pixels are from; on the synthetic sample every curve is the sample's, too."""
-    least = "sample" if _state["sample"] else ORIGINS[0]
-    return max(least, getattr(figure, "keypoints_origin", least), key=ORIGINS.index)
+    """The most restricted origin of what was drawn; at least 'sample run' in such a run, curves too."""
+    minimum = "sample run" if _state["sample"] else ORIGINS[0]
+    return max(minimum, getattr(figure, "keypoints_origin", minimum), key=ORIGINS.index)
 
 
 def figure_png(figure: Figure, dpi: int = 100) -> bytes:
-    """The figure as PNG bytes that carry its origin."""
+    """The figure as PNG bytes that carry its origin. The same figure gives the same bytes."""
     if _state["sample"]:
-        figure.suptitle(BANNER, color="#b00000", fontsize=10)
+        figure.suptitle(BANNER, color=WARNING_COLOUR, fontsize=10)
+    for text in figure.findobj(Text):
+        text.set_fontfamily(FONT)
     buffer = io.BytesIO()
-    origin = figure_origin(figure)
-    figure.savefig(buffer, format="png", dpi=dpi, metadata={ORIGIN_KEY: origin})
+    metadata = {ORIGIN_KEY: figure_origin(figure), "Software": None}
+    figure.savefig(buffer, format="png", dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 
 
+def write_figure(figure: Figure, path, *, dpi: int = 90) -> bool:
+    """Write the figure of a benchmark as PNG and close it; True if that changed the file.
+
+    A file whose pixels and origin are the same already is left alone, so that another
+    version of the PNG compression changes nothing.
+    """
+    path, png = Path(path), figure_png(figure, dpi)
+    plt.close(figure)
+    if path.is_file() and _same_picture(path.read_bytes(), png):
+        return False
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(png)
+    return True
+
+
+def _same_picture(one: bytes, other: bytes) -> bool:
+    pixels, texts = [], []
+    for png in (one, other):
+        with Image.open(io.BytesIO(png)) as image:
+            pixels.append(np.asarray(image.convert("RGBA"), dtype=int))
+            texts.append(image.text)
+    if pixels[0].shape != pixels[1].shape or texts[0] != texts[1]:
+        return False
+    return np.abs(pixels[0] - pixels[1]).max() <= MAX_PIXEL_DIFFERENCE
+
+
 def reports_folder() -> Path:
-    """Where figures go: KEYPOINTS_REPORTS, or reports/ in the repository."""
+    """The folder of written figures and pages: KEYPOINTS_REPORTS, or reports/ in the repository."""
     return Path(os.environ.get("KEYPOINTS_REPORTS") or Path(__file__).parent / "reports")
 
 
-def show(figure: Figure, name: str, *, dpi: int = 100) -> None:
-    """Write reports/figures/NAME.png, and display it when this runs in a notebook."""
+def show(figure: Figure, name: str, *, dpi: int = 100, jpeg_quality: int | None = None) -> None:
+    """Write reports/figures/NAME.png, close the figure, and display it when this runs in a notebook.
+
+    jpeg_quality: 1 to 95, display JPEG of this quality instead of PNG. For photos it is
+        several times smaller (80 looks the same); for lines and text it is larger.
+    """
     png = figure_png(figure, dpi)
-    target = reports_folder() / "figures" / f"{name}.png"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    beside.write_bytes(png)
-    os.replace(beside, target)
+    with atomic_path(reports_folder() / "figures" / f"{name}.png") as temporary:
+        temporary.write_bytes(png)
     plt.close(figure)
-    show_png(png, figure_origin(figure))
+    if jpeg_quality is None:
+        show_png(png, figure_origin(figure))
+    else:
+        buffer = io.BytesIO()
+        with Image.open(io.BytesIO(png)) as image:
+            image.convert("RGB").save(buffer, "jpeg", quality=jpeg_quality)
+        _display(buffer.getvalue(), "jpeg", figure_origin(figure))
+
+
+def show_pair(
+    draw: Callable[..., Figure],
+    real,
+    twin,
+    name: str,
+    *,
+    origin: str = "synthetic sample",
+    dpi: int = 100,
+    jpeg_quality: int | None = None,
+) -> None:
+    """Show draw(real), which must not be stored, and draw(twin), the same figure on publishable faces.
+
+    draw: makes a figure from its argument alone; it draws the pictures in it without an origin.
+    real: faces of the data set. The figure goes to reports/figures/NAME.png and is displayed in
+        the run; `run_notebooks --update` does not store it.
+    twin: faces that may be published. The figure goes to reports/figures/NAME_twin.png, says on what
+        it was drawn, and is stored.
+    origin: of the twin: 'synthetic sample' (drawn faces), 'sample photo' or 'drawing'.
+    Raises ValueError if the twin shows a picture of the data set: one drawn with that origin, or the
+    same pixels that draw(real) shows.
+    """
+    if origin not in TWIN_NOTES:
+        raise ValueError(f"the origin of a twin must be one of {tuple(TWIN_NOTES)}, got {origin!r}")
+    with _pixels_are_of(_state["data"]) as of_real:
+        real_figure = draw(real)
+        _mark_figure(real_figure, None)
+    with _pixels_are_of(origin) as of_twin:
+        twin_figure = draw(twin)
+        _mark_figure(twin_figure, None)
+    same_pixels = not _state["sample"] and of_real & of_twin
+    if same_pixels or twin_figure.keypoints_origin == ORIGINS[-1]:
+        plt.close(real_figure)
+        plt.close(twin_figure)
+        raise ValueError(f"the twin of {name!r} shows a picture of the data set: draw must use its argument")
+    twin_figure.supxlabel(TWIN_NOTES[origin], color=GUIDE_COLOUR, fontsize=8)
+    show(real_figure, name, dpi=dpi, jpeg_quality=jpeg_quality)
+    show(twin_figure, f"{name}_twin", dpi=dpi, jpeg_quality=jpeg_quality)
+
+
+@contextmanager
+def _pixels_are_of(origin: str):
+    """Pictures drawn without an origin get this one; yields the set of their digests."""
+    before = dict(_state)
+    _state.update(data=origin, seen=set())
+    try:
+        yield _state["seen"]
+    finally:
+        _state.update(before)
 
 
 def write_video(frames, name: str, *, frames_per_second: float = 25) -> Path:
-    """Frames (HxWx3 uint8 RGB, all of one size) as reports/figures/NAME.mp4 (VP9, which browsers play)."""
+    """Write frames as reports/figures/NAME.mp4 (VP9, which browsers play) and return its path.
+
+    frames: HxWx3 uint8 RGB, all of one size.
+    Raises ValueError if there is none.
+    """
     frames = list(frames)
     if not frames:
         raise ValueError("a video needs at least one frame")
     height, width = frames[0].shape[:2]
     target = reports_folder() / "figures" / f"{name}.mp4"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{os.getpid()}-{target.name}")
-    codec = cv2.VideoWriter.fourcc(*"vp09")
-    writer = cv2.VideoWriter(str(beside), codec, frames_per_second, (width, height))
-    try:
-        for frame in frames:
-            writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
-    finally:
-        writer.release()
-    os.replace(beside, target)
+    with atomic_path(target) as temporary:
+        codec = cv2.VideoWriter.fourcc(*"vp09")
+        writer = cv2.VideoWriter(str(temporary), codec, frames_per_second, (width, height))
+        try:
+            for frame in frames:
+                writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        finally:
+            writer.release()
     return target
 
 
 def show_png(png: bytes, origin: str) -> None:
-    """Display PNG bytes in a notebook, marked; elsewhere do nothing."""
-    try:
-        from IPython import get_ipython
-        from IPython.display import Image, display
-    except ImportError:
+    """Display PNG bytes with their origin beside them when this runs in a notebook; else do nothing."""
+    _display(png, "png", origin)
+
+
+def _display(picture: bytes, image_format: str, origin: str) -> None:
+    if "IPython" not in sys.modules:  # no notebook without it
         return
+    from IPython import display, get_ipython
+
     if get_ipython() is not None:
-        display(Image(data=png, format="png"), metadata={ORIGIN_KEY: origin})
+        output = display.Image(data=picture, format=image_format)
+        display.display(output, metadata={ORIGIN_KEY: origin})
 
 
 # --- faces ---------------------------------------------------------------------------------
 
 
 def draw_keypoints(axis, keypoints, colour=TRUE_COLOUR, *, size=9.0, lines=False, numbers=False) -> None:
-    """Dots at keypoints (68, 2); with `lines` the parts of the face, with `numbers` the indices."""
+    """Draw keypoints (68, 2) as dots.
+
+    size: of a dot, in points squared. lines: connect the points of each part of the face.
+    numbers: write the index beside each point.
+    """
     points = np.asarray(keypoints)
     if lines:
         for name, indices in GROUPS.items():
@@ -154,8 +282,13 @@ def draw_keypoints(axis, keypoints, colour=TRUE_COLOUR, *, size=9.0, lines=False
 
 
 def draw_image(axis, image, *, origin: str | None = None, title: str = "") -> None:
-    """Pixels, without axes; gray where the image is HxW. origin None: an image of the data set."""
+    """Draw an image HxWx3, or HxW (gray), uint8 or float in [0, 1], without axes.
+
+    origin: one of `ORIGINS`; None: the data in use, which is the data set unless `use_sample` says so.
+    """
     mark(axis, origin)
+    if origin is None and _state["seen"] is not None:
+        _state["seen"].add(sha256(np.ascontiguousarray(image)).hexdigest())
     if image.ndim == 2:
         axis.imshow(image, cmap="gray", vmin=0, vmax=255 if image.dtype == np.uint8 else 1)
     else:
@@ -168,7 +301,10 @@ def draw_face(
     axis, image, keypoints=None, predicted=None, *,
     boxes_xyxy=(), origin=None, title="", size=9.0, numbers=False,
 ) -> None:  # fmt: skip
-    """An image with true keypoints in green, predicted ones in magenta, boxes in yellow."""
+    """Draw an image with true keypoints in green, predicted ones in magenta, boxes in yellow.
+
+    keypoints, predicted: (68, 2), pixels of the image. boxes_xyxy: (N, 4), edges. origin: as in `draw_image`.
+    """
     draw_image(axis, image, origin=origin, title=title)
     if keypoints is not None:
         draw_keypoints(axis, keypoints, TRUE_COLOUR, size=size, numbers=numbers)
@@ -179,7 +315,7 @@ def draw_face(
 
 
 def draw_box(axis, box_xyxy, colour=BOX_COLOUR, label: str = "") -> None:
-    """A box_xyxy (edges) on an axis whose pixel (0, 0) is centred at (0, 0)."""
+    """Draw box_xyxy (edges, pixels) on an axis whose pixel (0, 0) is centred at (0, 0)."""
     left, top, right, bottom = np.asarray(box_xyxy) - 0.5
     axis.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, color=colour, linewidth=2))
     if label:
@@ -187,14 +323,17 @@ def draw_box(axis, box_xyxy, colour=BOX_COLOUR, label: str = "") -> None:
 
 
 def draw_pose(axis, axes_xy) -> None:
-    """A head's axes (4, 2), pixels: from the first point red to the person's left, green down, blue ahead."""
+    """Draw a head's axes: red to the person's left, green down, blue ahead.
+
+    axes_xy: (4, 2), pixels: the start, then the tips of x, y and z.
+    """
     start, *tips = np.asarray(axes_xy)
-    for tip, colour in zip(tips, ("#ff2020", "#00d000", "#2060ff"), strict=True):
+    for tip, colour in zip(tips, AXIS_COLOURS, strict=True):
         axis.plot(*np.stack([start, tip]).T, color=colour, linewidth=2.5, solid_capstyle="round")
 
 
 def face_grid(faces: list[dict], columns: int = 6, *, width: float = 2.2, **common) -> Figure:
-    """A grid of `draw_face` panels; each dict holds its arguments."""
+    """A grid of `draw_face` panels; each dict holds the arguments of one, `common` those of all."""
     rows = -(-len(faces) // columns)
     figure, axes = new_figure(rows, columns, width=width, height=width * 1.1)
     axes = np.atleast_1d(axes)
@@ -205,8 +344,8 @@ def face_grid(faces: list[dict], columns: int = 6, *, width: float = 2.2, **comm
     return figure
 
 
-def draw_shape(axis, keypoints, *, colour="#333333", numbers=False, title="", alpha=1.0) -> None:
-    """Keypoints without a photo, y down as in an image."""
+def draw_shape(axis, keypoints, *, colour=LINE_COLOUR, numbers=False, title="", alpha=1.0) -> None:
+    """Draw keypoints (68, 2) without a photo, y down as in an image."""
     points = np.asarray(keypoints)
     for name, indices in GROUPS.items():
         path = points[list(indices) + ([indices[0]] if name in CLOSED_GROUPS else [])]
@@ -225,14 +364,17 @@ def draw_shape(axis, keypoints, *, colour="#333333", numbers=False, title="", al
 
 
 def draw_history(axes, history: list[dict]) -> None:
-    """Loss on the first axis and NME (percent) on the second, over epochs, of training and validation."""
+    """Draw loss on the first axis and NME (percent) on the second, over epochs, of training and validation.
+
+    history: one dict per epoch with epoch, loss, nme, validation_loss, validation_nme (fractions; NaN: none).
+    """
     epochs = [row["epoch"] for row in history]
     for axis, name, factor in ((axes[0], "loss", 1), (axes[1], "nme", 100)):
         axis.clear()
         axis.plot(epochs, [factor * row[name] for row in history], "o-", ms=3, label="training (augmented)")
         held_out = [factor * row[f"validation_{name}"] for row in history]
         if not np.isnan(held_out).all():
-            axis.plot(epochs, held_out, "o-", ms=3, color=SERIES_COLOURS[1], label="identities held out")
+            axis.plot(epochs, held_out, "o-", ms=3, color=SERIES_COLOURS[1], label="held-out people")
         axis.set_xlabel("epoch")
         axis.set_ylabel("loss" if name == "loss" else "NME, %")
         axis.set_ylim(bottom=0)
@@ -241,7 +383,10 @@ def draw_history(axes, history: list[dict]) -> None:
 
 
 def draw_ced(axis, series: dict[str, tuple[np.ndarray, np.ndarray]], title: str = "") -> None:
-    """Cumulative error distributions: name -> (limits as fractions, share of faces)."""
+    """Draw cumulative error distributions.
+
+    series: name -> (limits of the NME, share of faces with at most that NME), both fractions.
+    """
     for colour, (name, (limits, shares)) in zip(SERIES_COLOURS * 3, series.items(), strict=False):
         axis.plot(100 * np.asarray(limits), 100 * np.asarray(shares), color=colour, label=name)
     axis.set_xlabel("NME, % of the inter-ocular distance")
@@ -254,7 +399,10 @@ def draw_ced(axis, series: dict[str, tuple[np.ndarray, np.ndarray]], title: str 
 
 
 def draw_over_time(axis, seconds, series: dict[str, np.ndarray], *, spans=(), ylabel="", title="") -> None:
-    """What is measured in a video's frames: name -> (T,) values; spans: (start, end) in seconds, shaded."""
+    """Draw values of a video's T frames over time.
+
+    seconds: (T,). series: name -> (T,) values. spans: (start, end) pairs in seconds, shaded.
+    """
     for colour, (name, values) in zip(SERIES_COLOURS * 3, series.items(), strict=False):
         axis.plot(seconds, values, color=colour, linewidth=1.2, label=name)
     for start, end in spans:
@@ -268,7 +416,7 @@ def draw_over_time(axis, seconds, series: dict[str, np.ndarray], *, spans=(), yl
 
 
 def draw_bars(axis, values: dict[str, float], *, fmt="%.2f", title="", colour=SERIES_COLOURS[0]) -> None:
-    """Horizontal bars with their values written beside them; without, where fmt is empty."""
+    """Draw horizontal bars, the first on top, with their values beside them; fmt "": without values."""
     names = list(values)[::-1]
     bars = axis.barh(names, [values[name] for name in names], color=colour)
     if fmt:
@@ -279,7 +427,7 @@ def draw_bars(axis, values: dict[str, float], *, fmt="%.2f", title="", colour=SE
 
 
 def draw_histogram(axis, values, *, bins=30, xlabel="", title="") -> None:
-    """How often which value occurs."""
+    """Draw a histogram of one value per image."""
     axis.hist(values, bins=bins, color=SERIES_COLOURS[0])
     axis.set_xlabel(xlabel)
     axis.set_ylabel("images")
@@ -288,12 +436,14 @@ def draw_histogram(axis, values, *, bins=30, xlabel="", title="") -> None:
 
 
 def draw_layers(axis, layers: list[tuple[str, str]]) -> None:
-    """A network as a row of boxes: (what the layer does, shape that comes out)."""
+    """Draw a network as a row of boxes; layers: (name, shape of its output) of each."""
     for place, (name, shape) in enumerate(layers):
-        box = FancyBboxPatch((place, 0), 0.78, 1, boxstyle="round,pad=0.03", fc="#e8f1fa", ec="#0072b2")
+        box = FancyBboxPatch(
+            (place, 0), 0.78, 1, boxstyle="round,pad=0.03", fc=LAYER_COLOUR, ec=SERIES_COLOURS[0]
+        )
         axis.add_patch(box)
         axis.text(place + 0.39, 0.62, name, ha="center", va="center", fontsize=7.5)
-        axis.text(place + 0.39, 0.25, shape, ha="center", va="center", fontsize=7.5, color="#0072b2")
+        axis.text(place + 0.39, 0.25, shape, ha="center", va="center", fontsize=7.5, color=SERIES_COLOURS[0])
         if place:
             axis.annotate("", (place - 0.03, 0.5), (place - 0.19, 0.5), arrowprops={"arrowstyle": "->"})
     axis.set_xlim(-0.1, len(layers))
@@ -302,7 +452,10 @@ def draw_layers(axis, layers: list[tuple[str, str]]) -> None:
 
 
 def draw_maps(axes, maps: np.ndarray, *, origin: str | None = "drawing", cmap: str = "gray") -> None:
-    """Small gray pictures (N, h, w), each on its own scale: filters ('drawing') or feature maps of a face."""
+    """Draw small gray pictures (N, h, w), each on its own scale.
+
+    origin: 'drawing' for filters, that of the image for its feature maps.
+    """
     for axis, picture in zip(np.atleast_1d(axes), maps, strict=False):
         mark(axis, origin)
         axis.imshow(picture, cmap=cmap)

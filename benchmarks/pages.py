@@ -1,17 +1,20 @@
-"""Tables, pages and figures of the benchmarks: the parts that every page needs.
+"""Tables, pages and command lines of the benchmarks: the parts that every page needs.
 
 Each folder benchmarks/NAME/ has a page.py with two functions:
 
-    write_page()    records/ to README.md and the figure; no weights, no images, no network
-    measure(...)    weights and images to records/ (pages that are measured)
+    write_page()      records/ to README.md and the figure; no weights, no images, no network
+    measure(data)     weights and images to records/, skipping what is current (pages that are measured)
 
-`python -m benchmarks.NAME.page` calls write_page(), with --measure it calls measure() first.
-`make tables` calls write_page() of every folder.
+`python -m benchmarks.NAME.page` calls write_page(); with --measure it calls measure() first (`run_page`).
+`make tables` calls write_page() of every folder, `make measure` runs every page with --measure.
 """
 
-from collections.abc import Sequence
+import argparse
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from data_fetch import DataError, find_data
 from files import atomic_path
 
 
@@ -47,3 +50,50 @@ def write_if_changed(path, content: str | bytes) -> bool:
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
     return True
+
+
+# --- cells that several pages have ---------------------------------------------------------------
+
+
+def place(row: dict) -> str:
+    """'split x faces' of a record, marked if it leaks."""
+    return f"{row['split']} x {row['faces']}" + (" (leaks)" if row["leak"] else "")
+
+
+def size(row: dict) -> str:
+    """Parameters and MACs per pass of a record, in millions; '-' for a predictor without a network."""
+    return f"{row['params'] / 1e6:.1f} M / {row['macs'] / 1e6:.0f} M" if row["params"] else "-"
+
+
+# --- the command line -----------------------------------------------------------------------------
+
+
+def run_page(
+    description: str,
+    write_page: Callable[[], None],
+    measure: Callable | None = None,
+    arguments: Sequence[str] | None = None,
+) -> None:
+    """The command line of a page without options of its own: --measure first measures, then it is written.
+
+    measure: called with the data (`find_data`). The synthetic sample is refused.
+    """
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    if measure:
+        parser.add_argument("--measure", action="store_true", help="first measure what is not current")
+    if getattr(parser.parse_args(arguments), "measure", False):
+        measure(real_data())
+    write_page()
+
+
+def real_data():
+    """The data set (`find_data`); ends the program with a message if there is only the synthetic sample."""
+    try:
+        data = find_data()
+    except DataError as error:
+        sys.exit(str(error))
+    if data.is_sample:
+        sys.exit("this is the synthetic sample; figures of drawn faces are no results: set KEYPOINTS_DATA")
+    return data

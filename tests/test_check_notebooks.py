@@ -1,4 +1,4 @@
-"""What committed notebooks may hold: a planted fault of each kind is found, and nothing else is."""
+"""The check of committed notebooks finds a planted fault of each kind, and nothing else."""
 
 import base64
 
@@ -17,14 +17,16 @@ def problems_of(tmp_path, *cells):
     return problems(write(tmp_path / "some.ipynb", new_markdown_cell("# A title"), *cells))
 
 
-@pytest.mark.parametrize("origin", ["drawing", "sample photo"])
+@pytest.mark.parametrize("origin", ["drawing", "sample photo", "synthetic sample"])
 def test_marked_pictures_and_numbers_may_be_committed(tmp_path, origin):
     text = "NME 4.11 %, https://example.org/home/x, and/or/usr/bin"
     outputs = [
         display("image/png", picture(origin), origin),
-        display("image/png", picture(origin)),  # the mark in the bytes is enough
-        display("image/jpeg", picture(image_format="jpeg"), origin),  # as is the one beside them
-        display("text/html", f"<img src='data:image/png;base64,{picture(origin)}'>"),
+        # the synthetic sample must be named in the metadata; for others the mark in a PNG is enough
+        display("image/png", picture(origin), origin if origin == "synthetic sample" else None),
+        display("image/jpeg", picture(image_format="jpeg"), origin),  # these hold no mark of their own
+        display("image/webp", picture(image_format="webp"), origin),
+        display("text/html", f"<img src='data:image/png;base64,{picture(origin)}'>", origin),
         display("image/svg+xml", "<svg xmlns='http://www.w3.org/2000/svg'/>", origin),
         new_output("execute_result", data={"text/plain": text}),
         printed("found 97.1 % in 0.4 s"),
@@ -41,6 +43,9 @@ PLANTED = {
     "no tag keep_output": {
         "a picture": new_code_cell("x", outputs=[display("image/png", picture("drawing"), "drawing")]),
         "text": new_code_cell("x", outputs=[printed("1")]),
+        "a drawn face": new_code_cell(
+            "x", outputs=[display("image/png", picture("synthetic sample"), "synthetic sample")]
+        ),
         "another tag": new_code_cell("x", outputs=[printed("1")], metadata={"tags": ["keep_it"]}),
     },
     "execution count": {
@@ -55,6 +60,7 @@ PLANTED = {
         "said in the PNG": kept(display("image/png", DATA_SET)),
         "said in the PNG, but 'drawing' beside it": kept(display("image/png", DATA_SET, "drawing")),
         "said beside a JPEG": kept(display("image/jpeg", JPEG, "data set")),
+        "said beside a WebP": kept(display("image/webp", picture(image_format="webp"), "data set")),
         "said below the mime type": kept(
             new_output("display_data", data={"image/png": PNG}, metadata=BELOW_MIME)
         ),
@@ -68,10 +74,26 @@ PLANTED = {
         "in markdown": new_markdown_cell(f"![face](data:image/png;base64,{DATA_SET})"),
         "in code": new_code_cell(f"show('data:image/png;base64,{DATA_SET}')"),
     },
-    "made from the synthetic sample": {"a chart": kept(display("image/png", picture("sample"), "sample"))},
-    "does not say where it is from": {
+    "a run on the synthetic sample": {
+        "a chart": kept(display("image/png", picture("sample run"), "sample run")),
+        "a chart, 'drawing' beside it": kept(display("image/png", picture("sample run"), "drawing")),
+    },
+    "its metadata does not say so": {
+        "a drawn face": kept(display("image/png", picture("synthetic sample"))),
+        "a drawn face, 'drawing' beside it": kept(
+            display("image/png", picture("synthetic sample"), "drawing")
+        ),
+        "a drawn face in markdown": new_markdown_cell(
+            f"![face](data:image/png;base64,{picture('synthetic sample')})"
+        ),
+    },
+    "injected by a run": {
+        "a cell": new_code_cell("EPOCHS = 1", metadata={"tags": ["injected-parameters"]}),
+    },
+    "does not say its origin": {
         "PNG": kept(display("image/png", PNG)),
         "JPEG": kept(display("image/jpeg", JPEG)),
+        "WebP": kept(display("image/webp", picture(image_format="webp"))),
         "SVG": kept(display("image/svg+xml", "<svg/>")),
         "PNG in HTML": kept(display("text/html", f"<img src=data:image/png;base64,{PNG}>")),
         "SVG in HTML": kept(display("text/html", "<p><svg></svg></p>")),
@@ -133,7 +155,7 @@ def test_the_command_names_the_notebook_and_the_cell(tmp_path, capsys):
 
 
 def test_what_plots_shows_carries_its_origin(tmp_path):
-    """The mark that `problems` looks for is the one that plots writes."""
+    """`problems` finds the mark that plots writes."""
     for origin, expected in [("drawing", 0), ("sample photo", 0), ("data set", 1)]:
         figure, axis = plots.new_figure()
         plots.draw_image(axis, np.zeros((4, 4, 3), np.uint8), origin=origin)

@@ -1,4 +1,4 @@
-"""How notebooks are run and updated, and the four notebooks themselves, on the synthetic sample."""
+"""Running and updating notebooks, and the four notebooks themselves on the synthetic sample."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from PIL import Image
 import plots
 from sample_faces import write_sample
 from tools import run_notebooks
-from tools.check_notebooks import NOTEBOOKS, problems
+from tools.check_notebooks import NOTEBOOKS, ROOT, problems
 
 NAMES = ("1_load_and_visualize", "2_define_and_train", "3_faces_and_keypoints", "4_filters_and_uses")
 
@@ -99,6 +99,52 @@ def test_no_such_notebook(run, tmp_path, capsys):
     assert "absent.ipynb" in capsys.readouterr().err
 
 
+# --- parameters --------------------------------------------------------------------------
+
+PARAMETERS = {"tags": ["parameters"]}
+
+
+def test_parameters_are_set_after_the_tagged_cell(run, tmp_path):
+    path = write(
+        tmp_path / "some.ipynb",
+        new_code_cell("EPOCHS, NAME = 3, 'a'\nRATE: float = 0.1\nSCALE = 2", metadata=PARAMETERS),
+        new_code_cell("print('values', EPOCHS, repr(NAME), RATE, SCALE)"),
+    )
+    without = write(tmp_path / "without.ipynb", new_code_cell("EPOCHS = 7\nprint('mine', EPOCHS)"))
+    before = path.read_bytes()
+    assert run(path, without, "-p", "EPOCHS", "-1", "-p", "NAME", "my photo.jpg", "-p", "RATE", "None") == 0
+    pages = tmp_path / "reports" / "notebooks"
+    assert "values -1 'my photo.jpg' None 2" in (pages / "some.html").read_text()
+    assert "mine 7" in (pages / "without.html").read_text()
+    assert path.read_bytes() == before
+
+
+def test_cells_are_counted_without_the_injected_one(run, tmp_path, capsys):
+    cells = new_code_cell("A = 1", metadata=PARAMETERS), new_code_cell("1 / 0")
+    assert run(write(tmp_path / "some.ipynb", *cells), "-p", "A", "2") == 1
+    assert "code cell 2: 1 / 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("A = 1\nB = 2", "no such parameter: EPOCHS; cells tagged parameters set only A, B"),
+        ("%matplotlib inline", "code cell 1: a cell tagged parameters must be plain Python"),
+    ],
+)
+def test_a_parameter_that_no_tagged_cell_sets_is_an_error(run, tmp_path, capsys, source, message):
+    cells = new_code_cell(source, metadata=PARAMETERS), new_code_cell("EPOCHS = 1\nopen('ran', 'w').close()")
+    assert run(write(tmp_path / "some.ipynb", *cells), "-p", "EPOCHS", "5") == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_update_refuses_parameters(run, tmp_path):
+    path = write(tmp_path / "some.ipynb", new_code_cell("A = 1", metadata=PARAMETERS))
+    with pytest.raises(SystemExit):
+        run(path, "--update", "-p", "A", "2")
+
+
 # --- updating ----------------------------------------------------------------------------
 
 
@@ -151,6 +197,25 @@ def test_update_refuses_outputs_that_must_not_be_committed(run_on_real_data, tmp
     assert sorted(file.suffix for file in tmp_path.iterdir() if file.is_file()) == [".ipynb", ".ipynb"]
 
 
+def test_update_stores_the_twin_of_a_pair_and_not_the_real_figure(run_on_real_data, tmp_path, capsys):
+    lines = f"""import sys
+sys.path.insert(0, {str(ROOT)!r})
+import numpy as np, plots
+def draw(image):
+    figure, axis = plots.new_figure(width=1, height=1)
+    plots.draw_image(axis, image)
+    return figure
+plots.show_pair(draw, np.zeros((4, 4, 3)), np.ones((4, 4, 3)), "pair")"""
+    path = write(tmp_path / "some.ipynb", new_code_cell(lines, metadata={"tags": ["keep_output"]}))
+    assert run_on_real_data(path, "--update") == 0
+    assert (tmp_path / "reports" / "notebooks" / "some.html").read_text().count("<img") == 2
+    (output,) = nbformat.read(path, as_version=4).cells[0].outputs
+    assert output.metadata == {plots.ORIGIN_KEY: "synthetic sample"}
+    assert "1 outputs of the data set are not stored" in capsys.readouterr().out
+    path.write_text(path.read_text().replace(str(ROOT), "."))
+    assert problems(path) == []
+
+
 def test_update_refuses_the_sample(run, tmp_path, capsys):
     path = write(tmp_path / "some.ipynb", new_code_cell("open('ran', 'w').close()"))
     before = path.read_bytes()
@@ -180,7 +245,7 @@ def whole_sample(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_notebook_runs_on_the_embedded_sample(name, whole_sample, monkeypatch):
+def test_notebook_runs_on_the_synthetic_sample(name, whole_sample, monkeypatch):
     sample, reports = whole_sample
     path = NOTEBOOKS / f"{name}.ipynb"
     before = path.read_bytes()
@@ -192,4 +257,4 @@ def test_notebook_runs_on_the_embedded_sample(name, whole_sample, monkeypatch):
         Image.open(figure).text.get(plots.ORIGIN_KEY) for figure in (reports / "figures").glob("*.png")
     }
     assert origins, "no figure went through plots.show"
-    assert origins <= {"drawing", "sample photo", "sample"}
+    assert origins <= set(plots.ORIGINS) - {"data set"}

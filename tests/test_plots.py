@@ -1,4 +1,4 @@
-"""Figures say where their pixels are from, and that a sample is a sample."""
+"""Figures carry the origin of their pixels and are the same on every run; a sample run says so."""
 
 import io
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import plots
 from files import cv2
@@ -38,6 +39,7 @@ def a_figure(*origins):
         ((), "drawing"),
         (("sample photo",), "sample photo"),
         ((None,), "data set"),  # who does not say counts as the data set
+        (("sample photo", "synthetic sample"), "synthetic sample"),
         (("sample photo", None), "data set"),
         ((None, "sample photo"), "data set"),
     ],
@@ -49,8 +51,8 @@ def test_the_strictest_origin_marks_the_figure(origins, expected):
 def test_every_figure_of_a_sample_is_marked_and_has_a_banner():
     plain = plots.figure_png(a_figure())
     plots.use_sample(True)
-    assert origin_of(plots.figure_png(a_figure())) == "sample"
-    assert origin_of(plots.figure_png(a_figure(None))) == "sample"
+    assert origin_of(plots.figure_png(a_figure())) == "sample run"
+    assert origin_of(plots.figure_png(a_figure(None))) == "sample run"
     figure = a_figure()
     assert plots.figure_png(figure) != plain
     assert figure.get_suptitle() == plots.BANNER
@@ -77,6 +79,84 @@ def test_show_writes_the_figure_and_nothing_beside_it(tmp_path):
     plots.show(a_figure("sample photo"), "one")
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["one.png"]
     assert origin_of((tmp_path / "figures" / "one.png").read_bytes()) == "sample photo"
+
+
+def test_the_same_figure_is_the_same_file(tmp_path):
+    png = plots.figure_png(a_figure("sample photo"))
+    assert png == plots.figure_png(a_figure("sample photo"))
+    with Image.open(io.BytesIO(png)) as image:
+        image.load()
+        assert set(image.text) == {plots.ORIGIN_KEY}  # no date, no version of a program
+    assert plots.write_figure(a_figure(), tmp_path / "a.png")
+    assert not plots.write_figure(a_figure(), tmp_path / "a.png")
+    with Image.open(tmp_path / "a.png") as image:  # compressed by another program
+        image.save(tmp_path / "a.png", pnginfo=text_chunk("drawing"), compress_level=1)
+    before = (tmp_path / "a.png").read_bytes()
+    assert not plots.write_figure(a_figure(), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes() == before
+    assert plots.write_figure(a_figure("sample photo"), tmp_path / "a.png")
+    assert origin_of((tmp_path / "a.png").read_bytes()) == "sample photo"
+
+
+def text_chunk(origin: str) -> PngInfo:
+    info = PngInfo()
+    info.add_text(plots.ORIGIN_KEY, origin)
+    return info
+
+
+# --- pairs -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[tuple[str, str]]:
+    """(format, origin) of everything that is displayed, in order."""
+    outputs = []
+    monkeypatch.setattr(
+        plots, "_display", lambda _, image_format, origin: outputs.append((image_format, origin))
+    )
+    return outputs
+
+
+def draw_one(image):
+    figure, axis = plots.new_figure(width=1, height=1)
+    plots.draw_image(axis, image)
+    return figure
+
+
+REAL, TWIN = np.zeros((4, 4, 3), np.uint8), np.full((4, 4, 3), 9, np.uint8)
+
+
+@pytest.mark.parametrize("origin", ["synthetic sample", "sample photo"])
+def test_a_pair_shows_the_real_figure_and_a_twin_that_may_be_stored(origin, shown, tmp_path):
+    plots.show_pair(draw_one, REAL, TWIN, "pair", origin=origin, jpeg_quality=80)
+    assert shown == [("jpeg", "data set"), ("jpeg", origin)]
+    origins = {path.name: origin_of(path.read_bytes()) for path in (tmp_path / "figures").iterdir()}
+    assert origins == {"pair.png": "data set", "pair_twin.png": origin}
+    plots.draw_image(figure_axis := plots.new_figure()[1], TWIN)  # afterwards all is as before
+    assert plots.figure_origin(figure_axis.figure) == "data set"
+
+
+def test_the_curves_of_real_faces_are_not_stored_by_a_pair_either(shown):
+    plots.show_pair(lambda _: plots.new_figure()[0], 1, 2, "pair")
+    assert shown == [("png", "data set"), ("png", "synthetic sample")]
+
+
+def test_in_a_run_on_the_sample_both_of_a_pair_are_of_that_run(shown):
+    plots.use_sample(True)
+    plots.show_pair(draw_one, REAL, REAL, "pair")
+    assert [origin for _, origin in shown] == ["sample run", "sample run"]
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [lambda _: draw_one(REAL), lambda _: a_figure("data set")],
+    ids=["the real picture both times", "a picture said to be real"],
+)
+def test_a_twin_that_shows_the_data_set_is_refused(draw, shown, tmp_path):
+    with pytest.raises(ValueError, match="shows a picture of the data set"):
+        plots.show_pair(draw, REAL, TWIN, "pair")
+    assert shown == []
+    assert not (tmp_path / "figures").exists()
 
 
 def test_unknown_origins_are_refused():

@@ -2,23 +2,26 @@
 
     python -m tools.run_notebooks                                   # all of notebooks/, in order
     python -m tools.run_notebooks notebooks/1_load_and_visualize.ipynb --output elsewhere
+    python -m tools.run_notebooks notebooks/2_define_and_train.ipynb -p EPOCHS 5
     python -m tools.run_notebooks --update                          # and renew the committed outputs
 
-What they show goes to reports/notebooks/NAME.html, and their figures to reports/figures/.
-The notebooks themselves are not changed, except by --update, which needs the real data:
-once all have run it writes the outputs of cells tagged `keep_output` back, and no others.
+Each notebook with its outputs goes to reports/notebooks/NAME.html, its figures to reports/figures/.
+The notebooks are not changed, except by --update, which needs the real data: when all have run, it
+writes the outputs of cells tagged `keep_output` back, without pictures of the data set.
+-p NAME VALUE changes a variable that a cell tagged `parameters` sets: for the run, a cell with the
+new value follows that cell. VALUE is a Python literal, or else a string.
 Without data and without a server the synthetic sample is used; KEYPOINTS_DATA=sample asks for it.
 """
 
 import argparse
+import ast
 import asyncio
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
@@ -31,13 +34,24 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from nbconvert import HTMLExporter
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 from nbstripout import strip_output
 from tqdm import tqdm
 from traitlets import default
 
 from data_fetch import DataError, find_data
+from files import atomic_path
 from plots import reports_folder
-from tools.check_notebooks import NOTEBOOKS, labelled_cells, problems
+from tools.check_notebooks import (
+    INJECTED_TAG,
+    KEEP_TAG,
+    NOTEBOOKS,
+    is_of_data_set,
+    labelled_cells,
+    problems_in,
+)
+
+PARAMETERS_TAG = "parameters"
 
 KERNEL_START_SECONDS = 300  # the first start on a slow disk; a cell may take as long as it needs
 MAX_LINE = 100  # characters of a source line in a message
@@ -48,29 +62,85 @@ class NotebookError(Exception):
 
 
 class ThisInterpreter(AsyncKernelManager):
-    """Starts the Python that runs this script, whatever kernel is installed as `python3` elsewhere."""
+    """Starts the Python that runs this script, not a kernel that is installed as `python3` elsewhere."""
 
     @property
     def kernel_spec(self) -> KernelSpec:
-        """A kernel specification made here, instead of one looked up by name."""
+        """The specification of a kernel in this Python; none is looked up by name."""
         return KernelSpec(**get_kernel_dict())
 
     @default("transport_encryption")
     def _encrypt_where_possible(self) -> str:
-        return "auto"  # else every kernel warns that others on this machine could listen
+        return "auto"  # else every kernel prints a warning
+
+
+# --- parameters ----------------------------------------------------------------------------
+
+
+def parse_value(text: str):
+    """The Python literal that `text` is (a number, None, True, a tuple ...), or `text` itself."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def parameters_in(cell: NotebookNode) -> list[str]:
+    """Names that a cell assigns, in order; [] unless it is a code cell tagged `parameters`."""
+    if cell.cell_type != "code" or PARAMETERS_TAG not in cell.metadata.get("tags", []):
+        return []
+    names = []
+    for line in ast.parse(cell.source).body:
+        targets = line.targets if isinstance(line, ast.Assign) else [getattr(line, "target", None)]
+        for target in targets:
+            names += [node.id for node in ast.walk(target) if isinstance(node, ast.Name)] if target else []
+    return names
+
+
+def check_parameters(paths: list[Path], parameters: dict) -> None:
+    """Raises NotebookError for a parameter that no tagged cell of the given notebooks sets."""
+    known = []
+    for path in paths:
+        for label, cell in labelled_cells(nbformat.read(path, as_version=4)):
+            try:
+                known += parameters_in(cell)
+            except SyntaxError as error:
+                message = f"{path}, {label}: a cell tagged {PARAMETERS_TAG} must be plain Python"
+                raise NotebookError(message) from error
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        named = f"only {', '.join(dict.fromkeys(known))}" if known else "nothing"
+        tagged = f"cells tagged {PARAMETERS_TAG} set {named}"
+        raise NotebookError(f"no such parameter: {', '.join(unknown)}; {tagged}")
+
+
+def inject_parameters(notebook: NotebookNode, parameters: dict) -> None:
+    """After each cell tagged `parameters` insert one that sets those of `parameters` which it sets."""
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        changed = {name: parameters[name] for name in parameters_in(cell) if name in parameters}
+        if changed:
+            source = "\n".join(f"{name} = {value!r}" for name, value in changed.items())
+            cells.append(new_code_cell(source, metadata={"tags": [INJECTED_TAG]}))
+    notebook.cells = cells
 
 
 # --- running -----------------------------------------------------------------------------
 
 
-def run_notebook(path: Path, output: Path, environment: dict[str, str]) -> NotebookNode:
+def run_notebook(
+    path: Path, output: Path, environment: dict[str, str], parameters: dict | None = None
+) -> NotebookNode:
     """Run one notebook, write OUTPUT/notebooks/NAME.html, and return it with its outputs.
 
-    After a failure the HTML is called NAME.failed.html and ends where it stopped.
-    Raises NotebookError, or KeyboardInterrupt; the kernel is gone in every case.
+    environment: of the kernel. parameters: new values of variables that its tagged cells set.
+    After a failure the HTML file is NAME.failed.html and ends with the cell that failed.
+    Raises NotebookError if a cell fails, KeyboardInterrupt; the kernel is stopped in every case.
     """
     notebook = nbformat.read(path, as_version=4)
     _clear(notebook)
+    inject_parameters(notebook, parameters or {})
     page = output / "notebooks" / f"{path.stem}.html"
     failed_page = page.with_suffix(".failed.html")
     cells = sum(cell.cell_type == "code" and bool(cell.source.strip()) for cell in notebook.cells)
@@ -81,7 +151,7 @@ def run_notebook(path: Path, output: Path, environment: dict[str, str]) -> Noteb
             asyncio.run(_Run(notebook, path, bar).execute(environment))
     except NotebookError as error:
         write_html(notebook, failed_page)
-        raise NotebookError(f"{error}\n  what it showed until then: {failed_page}") from error
+        raise NotebookError(f"{error}\n  the outputs until then: {failed_page}") from error
     write_html(notebook, page)
     failed_page.unlink(missing_ok=True)
     print(f"{path.stem}: done in {_duration(started)}, {page}", flush=True)
@@ -89,7 +159,7 @@ def run_notebook(path: Path, output: Path, environment: dict[str, str]) -> Noteb
 
 
 class _Run:
-    """A notebook in its kernel; fills in the outputs of `notebook`."""
+    """One run of a notebook in its kernel; fills in the outputs of `notebook`."""
 
     def __init__(self, notebook: NotebookNode, path: Path, bar: tqdm):
         self.notebook, self.path, self.bar = notebook, path, bar
@@ -168,24 +238,15 @@ def write_html(notebook: NotebookNode, page: Path) -> None:
     exporter.log.setLevel(logging.ERROR)  # it asks for alternative texts, which outputs cannot have
     title = page.name.partition(".")[0]
     html, _ = exporter.from_notebook_node(deepcopy(notebook), resources={"metadata": {"name": title}})
-    page.parent.mkdir(parents=True, exist_ok=True)
-    with _beside(page) as beside:
-        beside.write_text(html, encoding="utf-8")
-        os.replace(beside, page)
-
-
-@contextmanager
-def _beside(target: Path) -> Iterator[Path]:
-    """A name for a file that will replace `target`; whatever is left under it at the end goes."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        yield beside
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_path(page) as temporary:
+        temporary.write_text(html, encoding="utf-8")
 
 
 def committed_form(notebook: NotebookNode) -> NotebookNode:
-    """A copy with nothing of the run but the outputs of tagged cells; cell ids stay."""
+    """A copy with the outputs of cells tagged `keep_output` and nothing else of the run; cell ids stay.
+
+    Outputs that say they show pixels of the data set are removed from tagged cells, too.
+    """
     kept = strip_output(
         deepcopy(notebook),
         keep_output=False,
@@ -193,67 +254,92 @@ def committed_form(notebook: NotebookNode) -> NotebookNode:
         keep_id=True,
         extra_keys=["metadata.widgets", "cell.metadata.execution", "cell.metadata.ExecuteTime"],
     )
+    for cell in kept.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if not is_of_data_set(output)]
     kept.metadata.kernelspec = {"display_name": "Python 3", "language": "python", "name": "python3"}
     kept.metadata.language_info = {"name": "python"}
     return kept
 
 
+def kept_outputs(notebook: NotebookNode) -> list[NotebookNode]:
+    """The outputs of cells tagged `keep_output`."""
+    cells = [cell for cell in notebook.cells if KEEP_TAG in cell.metadata.get("tags", [])]
+    return [output for cell in cells for output in cell.get("outputs", [])]
+
+
 def update_notebooks(notebooks: dict[Path, NotebookNode]) -> None:
     """Write `committed_form` of each over its file: all of them, or none if one must not be committed."""
-    refused = []
+    new, refused = {}, []
     for path, notebook in notebooks.items():
-        with _beside(path) as beside:
-            nbformat.write(committed_form(notebook), beside)
-            refused += [f"{path}: {problem}" for problem in problems(beside)]
+        new[path] = (nbformat.writes(committed_form(notebook)).rstrip("\n") + "\n").encode()
+        refused += [f"{path}: {problem}" for problem in problems_in(new[path])]
     if refused:
         raise NotebookError("\n  ".join(["not updated; these outputs must not be committed:", *refused]))
-    for path, notebook in notebooks.items():
-        with _beside(path) as beside:
-            nbformat.write(committed_form(notebook), beside)
-            if beside.read_bytes() != path.read_bytes():
-                os.replace(beside, path)
-                print(f"{path}: updated")
+    for path, content in new.items():
+        left_out = sum(map(is_of_data_set, kept_outputs(notebooks[path])))
+        if left_out:
+            print(f"{path}: {left_out} outputs of the data set are not stored")
+        if content != path.read_bytes():
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(content)
+            print(f"{path}: updated")
 
 
 # --- command line ------------------------------------------------------------------------
 
 
-def run_all(paths: list[Path], output: Path, update: bool) -> None:
-    """Find the data once, run every notebook on them, and maybe update."""
+def run_all(paths: list[Path], output: Path, update: bool, parameters: dict) -> None:
+    """Find the data, run every notebook, and with `update` write the outputs back."""
+    check_parameters(paths, parameters)
     location = find_data(sample_ok=True)
     print(f"data: {location.folder} ({location.source})", flush=True)
     if location.is_sample:
-        print("These are DRAWN FACES, the synthetic sample: what follows is not a result.", flush=True)
+        print("These are DRAWN FACES, the synthetic sample; the numbers are not results.", flush=True)
         if update:
-            raise NotebookError("--update needs the real data: set KEYPOINTS_DATA, or run data_fetch.py")
+            raise NotebookError(
+                "--update needs the real data: set KEYPOINTS_DATA, or run python data_fetch.py"
+            )
     environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     environment |= {"KEYPOINTS_DATA": str(location.folder), "KEYPOINTS_REPORTS": str(output)}
-    notebooks = {path: run_notebook(path, output, environment) for path in paths}
+    notebooks = {path: run_notebook(path, output, environment, parameters) for path in paths}
     if update:
         update_notebooks(notebooks)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run, and return the exit code."""
+    """Run the notebooks, return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("notebooks", nargs="*", type=Path, help="default: all of notebooks/")
     parser.add_argument("--output", type=Path, default=reports_folder(), help="default: reports/")
     parser.add_argument("--update", action="store_true", help="write outputs of tagged cells back")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="repeatable",
+    )
     args = parser.parse_args(arguments)
+    parameters = {name: parse_value(value) for name, value in args.parameter}
+    if args.update and parameters:
+        parser.error("--update stores the outputs of the notebooks as they are: leave out -p")
     paths = [path.resolve() for path in args.notebooks] or sorted(NOTEBOOKS.glob("*.ipynb"))
     absent = [str(path) for path in paths or [NOTEBOOKS / "*.ipynb"] if not path.is_file()]
     if absent:
         parser.error(f"no such notebook: {', '.join(absent)}")
     started = time.monotonic()
     try:
-        run_all(paths, args.output.resolve(), args.update)
+        run_all(paths, args.output.resolve(), args.update, parameters)
     except (NotebookError, DataError, nbformat.ValidationError, nbformat.reader.NotJSONError) as error:
-        print(f"run_notebooks.py: {error}\nFailed after {_duration(started)}.", file=sys.stderr)
+        print(f"run_notebooks: {error}\nFailed after {_duration(started)}.", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nrun_notebooks.py: interrupted; the notebooks are as they were.", file=sys.stderr)
+        print("\nrun_notebooks: interrupted; the notebooks are as they were.", file=sys.stderr)
         return 130
     print(f"{len(paths)} notebooks in {_duration(started)}.")
     return 0

@@ -3,11 +3,10 @@
     losses = classic_losses(CheckpointPredictor(model, config), data_folder, "official")
     losses["centre"]["mse"]          # of (p - 100) / 50 in 224-pixel crops, as `Normalize` scales them
 
-It means nothing without its crop. `Rescale(250)` keeps the aspect, so `RandomCrop(224)` moves the
-face by up to 26 pixels and, along the longer side, by more; `CenterCrop(224)` leaves it in the
-middle. Whoever says one number has to say which: the same mean shape, drawn into every image, gets
-more than twice the loss under a random crop. Here the crop is the image: predictors are given it,
-and nothing else, as a whole image.
+The loss depends on the crop. `Rescale(250)` keeps the aspect, so `RandomCrop(224)` moves the face by up
+to 26 pixels and by more along the longer side; `CenterCrop(224)` leaves it in the middle. The same mean
+shape in every image has more than twice the loss under a random crop. A figure is therefore always given
+with its crop. Here the crop is the image: predictors get it as a whole image, and nothing else.
 """
 
 from functools import cached_property
@@ -26,11 +25,12 @@ LOSSES = ("mse", "smooth_l1")
 
 
 class ClassicCrops:
-    """A data set seen through Rescale and a crop: `image(i)`, `keypoints` (N, 68, 2) in crop pixels.
+    """A data set after Rescale and a crop: `image(i)`, `keypoints` (N, 68, 2) in crop pixels.
 
     dataset: FacialKeypointsDataset, its transform unused.
-    crop: 'random' or 'centre'; where a random one is depends on (seed, draw, index) alone.
+    crop: 'random' or 'centre'; a random one depends on (seed, draw, index) alone.
     rescale: 250 keeps the aspect as the exercise does; (250, 250) stretches.
+    Raises ValueError for another crop.
     """
 
     def __init__(self, dataset, crop: str, *, seed: int = 0, draw: int = 0, rescale=250):
@@ -40,13 +40,13 @@ class ClassicCrops:
         self._crops = FacialKeypointsDataset.from_paths(
             dataset.paths, dataset.keypoints, transform, seed=seed
         )
-        self._crops.image = dataset.image  # one memory for decoded images
+        self._crops.image = dataset.image  # both share the cache of decoded images
         self._crops.set_epoch(draw)
         self.identities = dataset.identities
 
     @cached_property
     def keypoints(self) -> np.ndarray:
-        """(N, 68, 2) in crop pixels; made when asked for, since a trained network is not fitted."""
+        """(N, 68, 2) in crop pixels; computed on first use, since a trained network is not fitted."""
         return np.stack([self._crops[i]["keypoints"] for i in range(len(self))])
 
     def __len__(self) -> int:
@@ -99,11 +99,11 @@ def classic_losses(
     return losses
 
 
-# --- what predictors get that do not look at the image --------------------------------------
+# --- predictors that do not use the image ---------------------------------------------------
 
 
 class _Blank:
-    """A data set without pixels: only sizes matter to where a keypoint lands."""
+    """A data set of black images: crops of keypoints depend on the image sizes alone."""
 
     def __init__(self, dataset: FacialKeypointsDataset):
         self.paths, self.keypoints, self.identities = dataset.paths, dataset.keypoints, dataset.identities
@@ -118,9 +118,9 @@ class _Blank:
 
 
 def losses_without_looking(data_folder, split: str, *, draws: int = 10) -> list[dict]:
-    """The MSE of two predictors that never look: the training mean shape, and zero for every number.
+    """The MSE of two predictors that do not use the image: the training mean shape, and all zeros.
 
-    Zero is what a network puts out that has learned nothing yet: all points at pixel (100, 100).
+    All zeros is the output of an untrained network: all points at pixel (100, 100).
     Returns rows with `aspect` ('kept' or 'stretched'), `crop`, and for each predictor `train` and
     `test`, (mean, standard deviation) over `draws` random crops of every image.
     """

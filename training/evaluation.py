@@ -1,14 +1,16 @@
 """Measuring the whole way from image to keypoints on a split.
 
-    rows = evaluate(CheckpointPredictor(model, config), data_folder, "identity", "whole")
+    evaluation = evaluate(CheckpointPredictor(model, config), data_folder, "identity", "whole")
+    evaluation.figures["nme"]
 
-Protocols are in DESIGN's words: `split` says who is tested, `faces` how the network
-learns where the face is: 'whole' (it gets the whole image), 'haar' (Haar cascades, no
-label used; of several faces the largest is scored) or 'label_box' (a square from the labels).
+split: who is tested (data_load.py). faces: how the network learns where the face is: 'whole' (it gets
+the whole image), 'haar' (Haar cascades, no label used; of several faces the largest is scored) or
+'label_box' (a square from the labels). The protocols: benchmarks/README.md.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from tqdm import tqdm
@@ -28,7 +30,7 @@ from geometry import (
 )
 from landmarks import NUM_KEYPOINTS
 from models import KeypointNetwork
-from training.metrics import summarise
+from training.records import Evaluation
 
 FACES = ("whole", "haar", "label_box")
 
@@ -40,7 +42,11 @@ class LeakError(ValueError):
 def first_matrices(
     dataset: FacialKeypointsDataset, faces: str, config: ModelConfig, face_detector: Callable | None = None
 ) -> list[np.ndarray | None]:
-    """Where the first look goes on each image; None where no face was found."""
+    """Image-to-crop matrix (2, 3) of the first pass on each image; None where no face was found.
+
+    faces: one of FACES. face_detector: for 'haar', in place of HaarFaceDetector.
+    Raises ValueError for another `faces`.
+    """
     if faces not in FACES:
         raise ValueError(f"faces must be one of {', '.join(FACES)}, got {faces!r}")
     detector = (face_detector or HaarFaceDetector()) if faces == "haar" else None
@@ -59,34 +65,39 @@ def first_matrices(
 
 
 class CheckpointPredictor:
-    """A trained network as something to measure."""
+    """A trained network, or a runtime, as a predictor to measure.
 
-    def __init__(self, model: KeypointNetwork, config: ModelConfig):
+    finds_faces: True if the network estimates a confidence; `haar` then uses it to filter boxes.
+    """
+
+    def __init__(self, model: KeypointNetwork | Callable, config: ModelConfig):
         self.model, self.config = model, config
-        # whether it can say what is no face, and so has a say in `haar`
         self.finds_faces = bool(config.model_args.get("uncertainty"))
 
+    @cached_property
+    def _detector(self) -> KeypointDetector:
+        return KeypointDetector(self.model, self.config)
+
     def fit(self, dataset, faces: str) -> None:
-        """Nothing: it is trained already."""
+        """Does nothing: the network is trained already."""
 
     def predict(self, images, matrices) -> np.ndarray:
-        """Keypoints (N, 68, 2) in image pixels, where labels of this data set would be."""
+        """Keypoints (N, 68, 2) in image pixels, moved by the config's label_offset to where labels lie."""
         return shift_keypoints(
             predict_keypoints(self.model, self.config, images, matrices), self.config.label_offset
         )
 
     def largest_faces(self, images) -> np.ndarray:
         """Keypoints (N, 68, 2) of the largest face that KeypointDetector finds, NaN where it finds none."""
-        detector = KeypointDetector(self.model, self.config)
         found = np.full((len(images), NUM_KEYPOINTS, 2), np.nan, dtype=np.float32)
-        for index, faces in enumerate(detector.detect_batch(images)):
+        for index, faces in enumerate(self._detector.detect_batch(images)):
             if faces:
                 found[index] = shift_keypoints(faces[0].keypoints, self.config.label_offset)
         return found
 
 
 class ConstantPredictor:
-    """Always the mean shape of the training images, in the frame that the network would get."""
+    """A baseline: the mean shape of the training images, in the crop that the network would get."""
 
     finds_faces = False
 
@@ -109,9 +120,9 @@ class ConstantPredictor:
 
 
 class NearestPredictor(ConstantPredictor):
-    """The keypoints of the training image whose pixels are nearest (crop as the network gets it, 32 px).
+    """A baseline: the keypoints of the training image with the nearest pixels.
 
-    Crops are compared after removing each one's mean and contrast.
+    Crops of 32 px are compared, after removing each one's mean and contrast.
     """
 
     def __init__(self, config: ModelConfig):
@@ -135,32 +146,21 @@ class NearestPredictor(ConstantPredictor):
         )
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """Figures of one row, and what they were computed from."""
-
-    figures: dict
-    paths: list[str]  # 'training/NAME.jpg' or 'test/NAME.jpg'
-    identities: list[str]
-    predicted: np.ndarray  # (N, 68, 2), NaN where no face was found
-    true: np.ndarray  # (N, 68, 2)
-
-
 def evaluate(predictor, data_folder, split: str, faces: str, *, progress: bool = False) -> Evaluation:
-    """Measure a predictor on the test part of a split; fits baselines on its training part.
+    """Measure a predictor on the test part of a split, after fitting baselines on its training part.
 
-    For a network with a trust head `haar` is the chain that users get: lax cascades
-    propose, the network disposes. For others it is the largest box of a strict cascade.
+    faces: one of FACES. With 'haar', a network that estimates a confidence is measured as
+    KeypointDetector runs it: permissive cascades propose boxes, and faces are filtered by confidence.
+    Another predictor gets the largest box of a conservative cascade.
     """
     predictor.fit(load_split(data_folder, split, "train"), faces)
     dataset = load_split(data_folder, split, "test")
     if faces == "haar" and predictor.finds_faces:
-        predicted = _by_chain(predictor, dataset, progress)
+        predicted = _by_detector(predictor, dataset, progress)
     else:
         predicted = _by_matrices(predictor, dataset, faces, progress)
-    figures = summarise(predicted, dataset.keypoints, dataset.identities)
     paths = [f"{path.parent.name}/{path.name}" for path in dataset.paths]
-    return Evaluation(figures, paths, dataset.identities, predicted, dataset.keypoints)
+    return Evaluation(paths, dataset.identities, predicted, dataset.keypoints)
 
 
 def _by_matrices(predictor, dataset: FacialKeypointsDataset, faces: str, progress: bool) -> np.ndarray:
@@ -173,7 +173,7 @@ def _by_matrices(predictor, dataset: FacialKeypointsDataset, faces: str, progres
     return predicted
 
 
-def _by_chain(predictor, dataset: FacialKeypointsDataset, progress: bool) -> np.ndarray:
+def _by_detector(predictor, dataset: FacialKeypointsDataset, progress: bool) -> np.ndarray:
     batches = [range(len(dataset))[start : start + 16] for start in range(0, len(dataset), 16)]
     found = [
         predictor.largest_faces([dataset.image(index) for index in batch])
@@ -183,10 +183,11 @@ def _by_chain(predictor, dataset: FacialKeypointsDataset, progress: bool) -> np.
 
 
 def check_leak(trained_on: str, split: str, allow: bool) -> bool:
-    """Whether this row leaks; LeakError where it does, is not `official`, and is not allowed.
+    """True if a checkpoint trained on `trained_on` has seen people of the test part of `split`.
 
-    Training on `official` has seen everybody, on `identity` the people of `validation`.
+    Training on `official` has seen everybody, training on `identity` the people of `validation`.
     A row of `official` always leaks: its test videos are the training videos.
+    Raises LeakError if it leaks, is not `official`, and `allow` is False.
     """
     if split == "official":
         return True
@@ -194,7 +195,7 @@ def check_leak(trained_on: str, split: str, allow: bool) -> bool:
     if leaks and not allow:
         raise LeakError(
             f"trained on {trained_on!r}, this checkpoint knows the people that {split!r} tests: its "
-            "figures would mean nothing. Evaluate the -identity twin, or pass --allow-leak (marked)"
+            "figures would mean nothing. Evaluate the -identity checkpoint, or pass --allow-leak (marked)"
         )
     return leaks
 
@@ -202,10 +203,10 @@ def check_leak(trained_on: str, split: str, allow: bool) -> bool:
 def count_boxes(
     dataset: FacialKeypointsDataset, face_detector: Callable, min_iou: float = 0.3
 ) -> tuple[float, float]:
-    """How a face detector does where each image has one labelled face.
+    """Recall and false positives of a face detector on images with one labelled face each.
 
     Returns the share of images with a box on the face (IoU of at least `min_iou` with
-    1.2 x the label box), and the mean number of other boxes an image.
+    1.2 x the label box), and the mean number of other boxes per image.
     """
     hits, others = 0, 0
     for index in range(len(dataset)):

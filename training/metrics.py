@@ -1,10 +1,18 @@
-"""Errors between predicted and true keypoints, and their summaries.
+"""Errors between predicted and true keypoints, and the figures of a set of faces.
 
-Everything here is NumPy on (N, 68, 2) keypoints in pixels of the original images.
-An image on which no face was found has NaN predictions: it counts as infinitely
-wrong in median, CED, AUC and failure rate, and is left out of the mean, which is
-why `found` always stands beside `nme`. Values are fractions, not percent.
+Everything here is NumPy on keypoints (N, 68, 2) in pixels of the original images. A face that was
+not found has NaN predictions. It counts as infinitely wrong in the median, the CED, the AUC and the
+failure rate, and is left out of the mean, so `found` always stands beside `nme`. Values are
+fractions, not percent.
+
+To add a metric, add a line to METRICS. It is then in `summarise`, in what `evaluate.py` prints, in
+new records, and after `make tables` in the stored records, the model cards and benchmarks/results/.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +25,10 @@ YAW_BINS = {"frontal": (0.0, 0.2), "half": (0.2, 0.5), "turned": (0.5, np.inf)}
 
 
 def point_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
-    """Euclidean distances (N, 68) in pixels between keypoints (N, 68, 2)."""
+    """Euclidean distances (N, 68) in pixels between keypoints (N, 68, 2).
+
+    Raises ValueError if the shapes differ.
+    """
     predicted, true = np.asarray(predicted, np.float64), np.asarray(true, np.float64)
     if predicted.shape != true.shape:
         raise ValueError(f"predicted {predicted.shape} and true {true.shape} keypoints must agree in shape")
@@ -25,17 +36,17 @@ def point_errors(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def label_box_size(keypoints: np.ndarray) -> np.ndarray:
-    """sqrt(width x height) of the box around each face's keypoints (N, 68, 2), in pixels."""
+    """sqrt(width x height) (N,) in pixels of the box around each face's keypoints (N, 68, 2)."""
     boxes = np.stack([box_from_keypoints(points) for points in keypoints])
     return np.sqrt((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]))
 
 
 def yaw_ratio(keypoints: np.ndarray) -> np.ndarray:
-    """How far each face (N, 68, 2) is turned sideways: 0 frontal, about 1 profile; sign is direction.
+    """A measure (N,) of how far each face (N, 68, 2) is turned sideways: 0 frontal, about 1 profile.
 
-    A measure on the labels alone: where the base of the nose lies between the two
-    ends of the jaw, along the axis that is at a right angle to nose-base-to-chin.
-    Negative: the nose is nearer to the right (image-left) end of the jaw.
+    It is the position of the base of the nose between the two ends of the jaw, along the axis at a
+    right angle to the line from nose base to chin. Negative: the nose is nearer to the right
+    (image-left) end of the jaw. 2 where the axis cannot be computed.
     """
     points = np.asarray(keypoints, np.float64)
     right, left = points[:, JAW_RIGHT], points[:, JAW_LEFT]
@@ -53,7 +64,7 @@ def nme_per_face(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def ced(errors: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """Cumulative error distribution: the share of faces with error <= each limit."""
+    """Cumulative error distribution: the share of faces with an error of at most each limit."""
     errors = np.sort(_missing_as_infinite(errors))
     return np.searchsorted(errors, limits, side="right") / len(errors)
 
@@ -64,7 +75,7 @@ def auc(errors: np.ndarray, limit: float = AUC_LIMIT) -> float:
 
 
 def failure_rate(errors: np.ndarray, limit: float = FAILURE_LIMIT) -> float:
-    """Share of faces with error > limit; a face not found is a failure."""
+    """Share of faces with an error above `limit`; a face that was not found is a failure."""
     return float((_missing_as_infinite(errors) > limit).mean())
 
 
@@ -78,9 +89,11 @@ def _missing_as_infinite(errors) -> np.ndarray:
 def bootstrap_interval(
     errors: np.ndarray, identities, *, draws: int = 2000, coverage: float = 0.95, seed: int = 0
 ) -> tuple[float, float]:
-    """Interval of the mean error when identities, not images, are drawn again.
+    """Interval (low, high) of the mean error by resampling identities, not images.
 
-    Images of one person are alike, so drawing images would make it too narrow.
+    errors: (N,), NaN where not found. identities: the person of each.
+    Images of one person are alike, so resampling images would give too narrow an interval.
+    Returns NaN twice if no face was found.
     """
     errors, identities = np.asarray(errors, np.float64), np.asarray(identities)
     found = ~np.isnan(errors)
@@ -95,35 +108,107 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
+# --- all figures of a set of faces --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Predicted and true keypoints (N, 68, 2) of a set of faces, and what metrics are computed from."""
+
+    predicted: np.ndarray
+    true: np.ndarray
+
+    @cached_property
+    def distances(self) -> np.ndarray:
+        """Distance (N, 68) in pixels between predicted and true points."""
+        return point_errors(self.predicted, self.true)
+
+    @cached_property
+    def interocular(self) -> np.ndarray:
+        """Distance (N,) in pixels between the outer eye corners."""
+        return interocular_distance(self.true)
+
+    @cached_property
+    def errors(self) -> np.ndarray:
+        """NME (N,) of each face; NaN where not found."""
+        return self.distances.mean(axis=1) / self.interocular
+
+    @cached_property
+    def box_errors(self) -> np.ndarray:
+        """Mean distance (N,) over the size of the label box; NaN where not found."""
+        return self.distances.mean(axis=1) / label_box_size(self.true)
+
+    @cached_property
+    def found(self) -> np.ndarray:
+        """True (N,) for each face that was found."""
+        return ~np.isnan(self.errors)
+
+    def mean(self, values: np.ndarray) -> float:
+        """Mean of `values` (N,) over the faces that were found; NaN if there are none."""
+        return float(values[self.found].mean()) if self.found.any() else float("nan")
+
+
+class Metric(NamedTuple):
+    """title: its column in tables. digits: after the point, in percent. of: computes the fraction."""
+
+    title: str
+    digits: int
+    of: Callable[[Measured], float]
+
+
+#: The metrics of every row, in the order of the tables.
+METRICS = {
+    "nme": Metric("NME", 2, lambda faces: faces.mean(faces.errors)),
+    "nme_median": Metric("median", 2, lambda faces: float(np.median(_missing_as_infinite(faces.errors)))),
+    "nme_box": Metric(
+        "over box size",
+        2,
+        lambda faces: faces.mean(faces.distances.mean(axis=1) / label_box_size(faces.true)),
+    ),
+    "auc_8": Metric("AUC@8", 1, lambda faces: auc(faces.errors)),
+    "fr_10": Metric("FR@10", 1, lambda faces: failure_rate(faces.errors)),
+    "found": Metric("found", 1, lambda faces: float(faces.found.mean())),
+}
+
+
 def summarise(predicted: np.ndarray, true: np.ndarray, identities=None) -> dict:
-    """All figures of a row: n, found, nme, nme_median, nme_box, auc_8, fr_10, regions, poses, interval."""
-    distances = point_errors(predicted, true)  # (N, 68)
-    scale = interocular_distance(true)
-    errors = distances.mean(axis=1) / scale
-    found = ~np.isnan(errors)
+    """All figures of a set of faces: n, METRICS, regions, poses, and nme_interval if identities are given.
 
-    def mean(values) -> float:
-        return float(np.mean(values)) if len(values) else float("nan")
-
+    predicted, true: keypoints (N, 68, 2) in pixels; predicted is NaN where no face was found.
+    identities: the person of each face.
+    """
+    faces = Measured(predicted, true)
     turns = np.abs(yaw_ratio(true))
     poses = {}
     for name, (low, high) in YAW_BINS.items():
         inside = (turns >= low) & (turns < high)
-        poses[name] = {"n": int(inside.sum()), "nme": mean(errors[inside & found])}
+        values = faces.errors[inside & faces.found]
+        poses[name] = {"n": int(inside.sum()), "nme": float(values.mean()) if len(values) else float("nan")}
     figures = {
-        "n": len(errors),
-        "found": float(found.mean()),
-        "nme": mean(errors[found]),
-        "nme_median": float(np.median(_missing_as_infinite(errors))),
-        "nme_box": mean((distances.mean(axis=1) / label_box_size(true))[found]),
-        "auc_8": auc(errors),
-        "fr_10": failure_rate(errors),
+        "n": len(faces.errors),
+        **{name: metric.of(faces) for name, metric in METRICS.items()},
         "regions": {
-            name: mean((distances[:, list(points)].mean(axis=1) / scale)[found])
+            name: faces.mean(faces.distances[:, list(points)].mean(axis=1) / faces.interocular)
             for name, points in REGIONS.items()
         },
         "poses": poses,
     }
     if identities is not None:
-        figures["nme_interval"] = list(bootstrap_interval(errors, identities))
+        figures["nme_interval"] = list(bootstrap_interval(faces.errors, identities))
     return figures
+
+
+def percent(figures: dict, name: str) -> str:
+    """A figure of METRICS as tables show it: in percent, with its interval if there is one."""
+    digits = METRICS[name].digits
+    text = f"{100 * figures[name]:.{digits}f}"
+    if f"{name}_interval" not in figures:
+        return text
+    low, high = figures[f"{name}_interval"]
+    return f"{text} ({100 * low:.{digits}f} to {100 * high:.{digits}f})"
+
+
+def headings(names=METRICS) -> list[str]:
+    """Column titles of metrics whose cells are made by `percent`."""
+    notes = {"nme": " (95 % interval)"}
+    return [f"{METRICS[name].title}, %{notes.get(name, '')}" for name in names]

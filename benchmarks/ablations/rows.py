@@ -1,14 +1,13 @@
-"""What benchmarks/ablations/page.py compares: the rows, how one is trained and measured, where it is stored.
+"""The rows of benchmarks/ablations/page.py: their training, their measurement and their records.
 
-    benchmarks/ablations/records/ROW-SEED.json    figures in each view, the recipe, how it was trained
+    benchmarks/ablations/records/ROW-SEED.json    figures in each view, the recipe, the training
     benchmarks/ablations/records/ROW-SEED.npz     the error of each face in each view
 
-Runs lie in runs/; an interrupted one goes on where it stopped. A record of another recipe, or without all
+Runs are in runs/; an interrupted one goes on where it stopped. A record of another recipe, or without all
 of its row's views, counts as missing.
 """
 
 import json
-import os
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,6 +22,7 @@ from training.evaluation import CheckpointPredictor, ConstantPredictor, evaluate
 from training.loop import train
 from training.metrics import nme_per_face
 from training.recipes import Recipe
+from training.records import provenance, save_arrays
 
 ROOT = Path(__file__).parents[2]
 RECORDS = Path(__file__).parent / "records"
@@ -55,7 +55,7 @@ BASE = Recipe(
 )
 
 
-# How a network is shown the face: where its first crop comes from, and how often it looks.
+# How a row is measured: the faces axis, and the number of passes.
 VIEWS = {
     "whole": ("whole", 1),
     "haar": ("haar", 1),
@@ -84,7 +84,7 @@ ROWS = {
     row.name: row
     for row in [
         Row(CONSTANT, "no training: the mean face", {}, ("whole", "haar", "label_box"), seeds=(0,)),
-        Row("base", "none: Wing loss, augmentation, whole frame, gray in [0, 1]", {}),
+        Row("base", "none: Wing loss, augmentation, whole image, gray in [0, 1]", {}),
         # `Normalize` gives [0, 1]; stretched to [0, 1/255] it is divided by 255 a second time
         Row(
             "divided_twice", "gray divided by 255 twice, as most forks run it", {"gray_range": (0.0, 1 / 255)}
@@ -113,12 +113,12 @@ ROWS = {
 
 
 def stem_of(row: Row, seed: int) -> Path:
-    """Where a run's record is, without the ending."""
+    """The path of a run's record without the ending."""
     return RECORDS / f"{row.name}-{seed}"
 
 
 def load(row: Row, seed: int) -> tuple[dict, dict[str, np.ndarray]] | None:
-    """The stored figures and per-face errors of a run; None where there is none of its recipe and views."""
+    """The stored figures and per-face errors of a run; None if there is none of its recipe and views."""
     stem = stem_of(row, seed)
     files = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".npz")
     if not all(path.is_file() for path in files):
@@ -133,7 +133,8 @@ def load(row: Row, seed: int) -> tuple[dict, dict[str, np.ndarray]] | None:
 def measure_row(row: Row, seed: int, data, mixed_precision: str) -> None:
     """Train, or go on training, measure and store one run; the constant predictor needs no training."""
     if row.name == CONSTANT:
-        store(row, seed, ConstantPredictor, row.recipe.config(trained_on=SPLIT), data, {})
+        config = row.recipe.config(trained_on=SPLIT)
+        store(row, seed, ConstantPredictor, config, data, {})
         return
     run = train(
         row.recipe,
@@ -148,28 +149,30 @@ def measure_row(row: Row, seed: int, data, mixed_precision: str) -> None:
     )
     training = {"mixed_precision": mixed_precision, "training_nme": run.history[-1]["nme"]}
     training["minutes"] = sum(epoch["seconds"] for epoch in run.history) / 60
-    store(row, seed, partial(CheckpointPredictor, run.model), run.config, data, training)
+    predictor = partial(CheckpointPredictor, run.model)
+    store(row, seed, predictor, run.config, data, training, run.folder / "checkpoint")
 
 
-def store(row: Row, seed: int, predictor_of, config: ModelConfig, data, training: dict) -> None:
+def store(
+    row: Row, seed: int, predictor_of, config: ModelConfig, data, training: dict, checkpoint=None
+) -> None:
     """Measure in each of the row's views, and write both files.
 
     predictor_of: called with the config of a view, returns the predictor to measure.
-    training: what else the record says of the run.
+    training: further fields of the record. checkpoint: the folder with the weights, if there are any.
     """
     figures, errors = {}, {}
     for view in row.views:
         faces, passes = VIEWS[view]
         evaluation = evaluate(predictor_of(replace(config, passes=passes)), data.folder, SPLIT, faces)
         figures[view] = evaluation.figures
-        errors[f"nme_{view}"] = nme_per_face(evaluation.predicted, evaluation.true).astype(np.float32)
+        errors[f"nme_{view}"] = nme_per_face(evaluation.predicted, evaluation.true)
     stem = stem_of(row, seed)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    beside = stem.with_name(f".{stem.name}.{os.getpid()}.npz")
     names = {"paths": np.array(evaluation.paths), "identities": np.array(evaluation.identities)}
-    np.savez_compressed(beside, **names, **errors)
-    os.replace(beside, stem.with_name(stem.name + ".npz"))
+    save_arrays(stem.with_name(stem.name + ".npz"), **names, **errors)
     about = {"row": row.name, "change": row.change, "seed": seed, "sample": data.is_sample, **training}
-    write_json(
-        stem.with_name(stem.name + ".json"), {**about, "figures": figures, "recipe": row.recipe.as_json()}
-    )
+    about |= {"figures": figures, "recipe": row.recipe.as_json()}
+    renew = f"python -m benchmarks.ablations.page --train --only {row.name}"
+    checksum = data_checksum(data.folder)
+    note = provenance(renew, checkpoint=checkpoint, config=config, data=checksum, seed=seed)
+    write_json(stem.with_name(stem.name + ".json"), {**about, "provenance": note})

@@ -1,26 +1,42 @@
-"""The README's table of results, from stored records (no weights, no images):
+"""All results of what ships: benchmarks/results/README.md, and the short table of the README.
 
-    python -m benchmarks.results.page            # writes it into README.md
-    python -m benchmarks.results.page --measure  # first measures every row anew (needs the data)
+    python -m benchmarks.results.page            # writes both from stored records
+    python -m benchmarks.results.page --measure  # first measures every row that is not current
 
-Rows are the baselines and every checkpoint in saved_models/ on the split that it was made for.
+Rows: the baselines, and every checkpoint in saved_models/ on the split that it was trained for. Records
+are in saved_models/*/records/ (evaluate.py --record).
 """
 
-import argparse
-import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
 import evaluate
+from benchmarks import pages
+from benchmarks.peers.report import RECORDS as PEERS
 from checkpoint import SAVED_MODELS, load_config
-from training.records import load_record
+from training.metrics import METRICS, headings, percent
+from training.records import is_current, load_record
 
-START, END = "<!-- results:", "<!-- end of results -->"
+PAGE = Path(__file__).with_name("README.md")
+README = Path(__file__).parents[2] / "README.md"
+MARK = "results"  # in README.md: <!-- results --> and <!-- end of results -->
+
+#: The rows of the README: predictor -> what it is called there.
+README_ROWS = {
+    "constant": "constant (the mean face)",
+    "naimishnet-identity": "`naimishnet-identity`",
+    "heatmapnet-small-identity": "`heatmapnet-small-identity`",
+    "heatmapnet-identity": "`heatmapnet-identity`",
+}
+README_PEERS = {
+    "dlib-detector": "dlib, with its own face detector (trained on other labels)",
+    "mediapipe-whole": "MediaPipe Face Mesh (trained on other labels)",
+}
+README_METRICS = ("nme", "fr_10")
 
 
 def rows() -> list[tuple[str, str, str]]:
-    """(checkpoint or baseline, split, faces), baselines first in each block."""
+    """(checkpoint or baseline, split, faces) of every row, baselines first in each block."""
     folders = [path.parent for path in sorted(SAVED_MODELS.glob("*/config.json"))]
     trained_on = {folder.name: load_config(folder).trained_on for folder in folders}
     table = []
@@ -31,44 +47,79 @@ def rows() -> list[tuple[str, str, str]]:
     return table
 
 
-def line(name: str, split: str, faces: str) -> str:
-    """One row of the table."""
-    stored, _ = load_record(evaluate.record_stem(name, split, faces))
-    interval = "{:.2f} to {:.2f}".format(*(100 * edge for edge in stored["nme_interval"]))
-    percent = {key: f"{100 * stored[key]:.2f}" for key in ("nme", "nme_median", "nme_box")}
-    percent |= {key: f"{100 * stored[key]:.1f}" for key in ("auc_8", "fr_10", "found")}
-    size = f"{stored['params'] / 1e6:.1f} M / {stored['macs'] / 1e6:.0f} M"
-    cells = [f"{split} x {faces}" + (" (leaks)" if stored["leak"] else ""), name]
-    cells += [f"{percent.pop('nme')} ({interval})", *percent.values(), size if stored["params"] else "-"]
-    return f"| {' | '.join(cells)} |"
-
-
 def table() -> str:
-    """The whole table as markdown."""
-    columns = [
-        "split x faces", "predictor", "NME, % (95 % interval)", "median", "over box size", "AUC@8", "FR@10",
-        "found, %", "parameters / multiply-adds a look",
-    ]  # fmt: skip
-    head = f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}"
-    return "\n".join([head, *(line(*row) for row in rows())])
+    """The table of all rows, as Markdown."""
+    columns = ["split x faces", "predictor", *headings(), "parameters / MACs per pass"]
+    lines = []
+    for name, split, faces in rows():
+        row, _ = load_record(evaluate.record_stem(name, split, faces))
+        figures = [percent(row, metric) for metric in METRICS]
+        lines.append([pages.place(row), name, *figures, pages.size(row)])
+    return pages.markdown_table(columns, lines)
 
 
-def main() -> None:
-    """Measure where asked, then rewrite the README between its two marks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--measure", action="store_true")
-    if parser.parse_args().measure:
-        for name, split, faces in rows():
-            if evaluate.main([name, "--split", split, "--faces", faces, "--record"]):
-                sys.exit(1)
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text().partition(START)
-    mark, _, rest = rest.partition("\n")
-    after = rest.partition(END)[2]
-    beside = readme.with_name(".README.md")
-    beside.write_text(f"{before}{START}{mark}\n{table()}\n{END}{after}")
-    os.replace(beside, readme)
+def readme_table() -> str:
+    """The table of the README: `identity` x `whole`, at most six rows."""
+    lines = []
+    for name, title in README_ROWS.items():
+        row, _ = load_record(evaluate.record_stem(name, "identity", "whole"))
+        lines.append([title, *(percent(row, metric) for metric in README_METRICS), pages.size(row)])
+    for method, title in README_PEERS.items():
+        row, _ = load_record(PEERS / f"identity-{method}")
+        lines.append([title, *(percent(row["as_given"], metric) for metric in README_METRICS), "-"])
+    return pages.markdown_table(["predictor", *headings(README_METRICS), "parameters / MACs per pass"], lines)
+
+
+PAGE_TEXT = """# Results
+
+```
+python -m benchmarks.results.page --measure     # measures what is not current, then writes this page
+python evaluate.py heatmapnet-identity --split identity --faces whole     # one row
+```
+
+NME is the mean distance between predicted and labelled points over the distance between the outer eye
+corners. Lower is better. Splits, faces axes and the other metrics are described in
+[benchmarks/README.md](../README.md).
+
+**`identity` is the number to believe.** Nobody in its test images was trained on. `official`, the split
+that the write-ups report, **leaks**: every person and every video of its test images is in its training
+images. Copying the labels of the training image with the nearest pixels (`nearest`) shows how much this is
+worth: it does far better there than on people who were not seen in training.
+
+A checkpoint whose name ends in `-identity` was trained without the 69 test people of that split, the others
+were trained on all training images. Each row is one training run (seed 0), and the intervals are over
+people. For the spread between runs see [three seeds](../seeds/README.md).
+
+{table}
+
+The labels of this data set lie 2.75 % of the inter-ocular distance too far right
+([label_offset](../label_offset/README.md)). `heatmapnet` is trained without this offset. It is added to its
+points only where they are compared with these labels, as in this table. On photos the points are not moved.
+
+`haar` for `heatmapnet` is what `KeypointDetector` does: permissive cascades propose boxes, and faces are
+filtered by confidence ([finding](../finding/README.md)). For the other rows it is the largest box of a
+conservative cascade.
+
+See also: [beside dlib and MediaPipe](../peers/README.md), [robustness](../robustness/README.md), and
+[the write-ups](../writeups/README.md).
+"""
+
+
+def write_page() -> None:
+    """Write the page, and the table of the README between its marks."""
+    pages.write_if_changed(PAGE, PAGE_TEXT.format(table=table()))
+    readme = README.read_text(encoding="utf-8")
+    pages.write_if_changed(README, pages.fill(readme, MARK, readme_table()))
+
+
+def measure(data) -> None:
+    """Measure every row whose record is missing or out of date."""
+    for name, split, faces in rows():
+        if is_current(evaluate.record_stem(name, split, faces).with_suffix(".json")):
+            continue
+        if evaluate.main([name, "--split", split, "--faces", faces, "--record"]):
+            sys.exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    pages.run_page(__doc__, write_page, measure)

@@ -1,14 +1,13 @@
-"""How much of the headline figures is chance: the same recipe with three seeds.
+"""The spread of the headline figures over training runs: the same recipe with three seeds.
 
-    python train.py --recipe heatmapnet --split identity --seed 1    # 25 minutes on one core; also 2, and official
-    python -m benchmarks.seeds.page --measure                       # measures what is trained, writes the page
-    python -m benchmarks.seeds.page                                 # the page again, from stored records
+    python train.py --recipe heatmapnet --split identity --seed 1    # 25 minutes, one core; also 2, official
+    python -m benchmarks.seeds.page --measure            # measures what is trained
+    python -m benchmarks.seeds.page                      # writes the page from stored records
 
-Seed 0 is what ships. For the rows that find faces themselves, a new seed first gets the confidence and
-radius outputs, like what ships (uncertainty.py, with the factors of the shipped network).
+Seed 0 is what ships. For `haar`, a new seed first gets the confidence and radius outputs, as what ships
+has them (training/uncertainty.py, with the calibration factors of the shipped network).
 """
 
-import argparse
 import itertools
 import shutil
 import tempfile
@@ -16,18 +15,18 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).parents[2]
 import evaluate
-from benchmarks.peers.report import replace_file
+from benchmarks import pages
 from checkpoint import load_checkpoint
-from data_fetch import find_data
+from data_fetch import data_checksum
 from detector import DEFAULT_CHECKPOINT
 from files import write_json
-from training import uncertainty as uncertainty
+from training import uncertainty
 from training.metrics import bootstrap_interval, failure_rate, nme_per_face
-from training.records import load_record, save_record
+from training.records import is_current, load_record, provenance, save_record
 from training.uncertainty import calibration_of
 
+ROOT = Path(__file__).parents[2]
 RECORDS = Path(__file__).parent / "records"
 PAGE = Path(__file__).with_name("README.md")
 RECIPE, SEEDS = "heatmapnet", (0, 1, 2)
@@ -36,19 +35,19 @@ ROWS = [(split, faces) for split in SHIPPED for faces in ("whole", "haar")]
 
 
 def stem_of(split: str, faces: str, seed: int) -> Path:
-    """Where a row's record is, without the ending; seed 0 is in the folder of what ships."""
+    """The path of a row's record without its ending; seed 0 is in the folder of what ships."""
     if seed == 0:
         return evaluate.record_stem(SHIPPED[split], split, faces)
     return RECORDS / f"{split}-{faces}-{seed}"
 
 
 def with_outputs(split: str, seed: int) -> Path:
-    """The checkpoint of a run with its confidence and radius outputs; the run itself stays as it is."""
+    """A copy of a run's checkpoint with confidence and radius outputs; made on first use."""
     run = ROOT / "runs" / f"{RECIPE}-{split}-{seed}"
     folder = run / "with_uncertainty"
     if not folder.exists():
-        with tempfile.TemporaryDirectory(dir=run) as beside:
-            copy, factors = Path(beside) / "checkpoint", Path(beside) / "factors.json"
+        with tempfile.TemporaryDirectory(dir=run) as temporary:
+            copy, factors = Path(temporary) / "checkpoint", Path(temporary) / "factors.json"
             shutil.copytree(run / "checkpoint", copy)
             write_json(factors, calibration_of(load_checkpoint(SHIPPED[split])[0]))
             uncertainty.run(uncertainty.parse_arguments([str(copy), "--calibration", str(factors)]))
@@ -57,28 +56,28 @@ def with_outputs(split: str, seed: int) -> Path:
 
 
 def measure(data) -> None:
-    """Store what is trained and has no record yet."""
+    """Measure what is trained on this machine and has no current record."""
     for (split, faces), seed in itertools.product(ROWS, SEEDS[1:]):
         plain = ROOT / "runs" / f"{RECIPE}-{split}-{seed}" / "checkpoint"
-        if _stored(split, faces, seed) or not plain.exists():
+        stem = stem_of(split, faces, seed)
+        if not plain.exists() or is_current(stem.with_suffix(".json")):
             continue
         checkpoint = with_outputs(split, seed) if faces == "haar" else plain
         row, evaluation = evaluate.measure(str(checkpoint), split, faces, data, progress=True)
         row["checkpoint"] = f"{RECIPE}, seed {seed}"  # not a path of this machine
-        save_record(stem_of(split, faces, seed), row, evaluation)
-
-
-def _stored(split: str, faces: str, seed: int) -> bool:
-    return stem_of(split, faces, seed).with_suffix(".json").is_file()
+        renew = f"python train.py --recipe {RECIPE} --split {split} --seed {seed}, then make measure"
+        about = provenance(renew, checkpoint=checkpoint, data=data_checksum(data.folder), seed=seed)
+        save_record(stem, row, evaluation, about)
 
 
 def load(split: str, faces: str) -> dict[int, tuple[dict, dict]]:
-    """seed -> (row, arrays) of what is stored."""
-    return {s: load_record(stem_of(split, faces, s)) for s in SEEDS if _stored(split, faces, s)}
+    """seed -> (row, arrays) of each stored record."""
+    stems = {seed: stem_of(split, faces, seed) for seed in SEEDS}
+    return {seed: load_record(stem) for seed, stem in stems.items() if stem.with_suffix(".json").is_file()}
 
 
 def cells(split: str, faces: str) -> list[str]:
-    """One row: each seed, mean and spread, the interval of the mean, the three predictions averaged."""
+    """The cells of one row: each seed, mean and SD, the interval of the mean, the averaged predictions."""
     stored = load(split, faces)
     row = [f"{split} x {faces}" + (" (leaks)" if split == "official" else "")]
     row += [f"{100 * stored[s][0]['nme']:.2f}" if s in stored else "*not trained yet*" for s in SEEDS]
@@ -107,50 +106,36 @@ def _mean_and_spread(values) -> str:
 
 
 def table() -> str:
-    """Markdown: a row for each split and way to start."""
+    """A row for each split and faces axis, as Markdown."""
     columns = ["split x faces", *(f"seed {s}" + (" (ships)" if s == 0 else "") for s in SEEDS)]
     columns += ["NME: mean ± SD", "95 % interval over people", "FR@10: mean ± SD"]
     columns += ["mean of the three predictions: NME", "FR@10"]
-    lines = [columns, ["---"] * len(columns), *(cells(*row) for row in ROWS)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return pages.markdown_table(columns, [cells(*row) for row in ROWS])
 
 
 PAGE_TEXT = """# Three seeds
 
-Recipe `{recipe}` (what ships as `{default}` and `{default}-identity`), trained three times: other first
-weights, order and crops, the same data. NME in percent of the distance between the outer eye corners.
-The interval is of the mean over the three networks, by drawing people again; the spread (sample standard
-deviation) is that of training alone.
+Recipe `{recipe}` (ships as `{default}` and `{default}-identity`), trained three times. The seeds differ in
+first weights, order of the images and crops. The data are the same. NME in percent of the distance between
+the outer eye corners. The interval is of the mean over the three networks, by resampling people. SD is the
+sample standard deviation between the three runs.
 
 ```
-python -m benchmarks.seeds.page --measure     # measures runs/{recipe}-SPLIT-SEED, then writes this page
+python train.py --recipe {recipe} --split identity --seed 1     # also seed 2, and both on official
+python -m benchmarks.seeds.page --measure      # measures what is trained, then writes this page
 ```
 
 {table}
 
-The last two columns average the points of all three networks, which costs three times the work.
+For the last two columns the points of the three networks are averaged. That takes three times the work.
 """
 
 
 def write_page() -> None:
-    """The page, from what is stored."""
+    """Write the page from stored records."""
     text = PAGE_TEXT.format(recipe=RECIPE, default=DEFAULT_CHECKPOINT, table=table())
-    replace_file(PAGE, text.encode())
-
-
-def main() -> None:
-    """Measure where asked; write the page."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--measure", action="store_true")
-    if parser.parse_args().measure:
-        data = find_data()
-        if data.is_sample:
-            parser.error("this is the synthetic sample; its drawn faces say nothing about people")
-        measure(data)
-    write_page()
+    pages.write_if_changed(PAGE, text)
 
 
 if __name__ == "__main__":
-    main()
+    pages.run_page(__doc__, write_page, measure)

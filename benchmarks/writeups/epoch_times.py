@@ -1,16 +1,12 @@
-"""How long an epoch of each recipe takes, relative to `naimishnet` in the same run:
+"""The time of a training epoch of each recipe, relative to `naimishnet` in the same run:
 
-    python -m benchmarks.epoch_times.page --time    # measures (minutes; let nothing else run)
+    python -m benchmarks.writeups.page --time    # measures for some minutes; let nothing else run
 
-Every round builds each network in turn and trains it a few steps, images from memory through
-its own transform; the median over rounds counts. Steps of different batch sizes are no unit, so what
-is compared is an epoch of `official`: 3462 images. Writes benchmarks/writeups/records/epoch_times.json, from
-which benchmarks/writeups/page.py takes its column; without --time it prints what is stored.
+Every round builds each network in turn and trains it a few steps, with images from memory and its own
+transform; the median over rounds counts. Batch sizes differ, so an epoch of `official` (3462 images)
+is compared and not a step. The record is benchmarks/writeups/records/epoch_times.json.
 """
 
-import argparse
-import json
-import platform
 import statistics
 import time
 from pathlib import Path
@@ -20,12 +16,13 @@ from torch.utils.data import default_collate
 from tqdm import tqdm
 
 from checkpoint import CONFIG_FILE, SAVED_MODELS, load_config
-from data_fetch import find_data
+from data_fetch import data_checksum, find_data
 from data_load import load_split
 from files import cv2, write_json
 from training.loop import MovingAverage, build_optimizer, set_malloc_options
 from training.losses import build_loss
 from training.recipes import RECIPES, Recipe, get_recipe
+from training.records import provenance
 from training.writeups import WRITEUPS
 
 STORED = Path(__file__).parent / "records" / "epoch_times.json"
@@ -54,7 +51,7 @@ def seconds_per_step(recipe: Recipe, dataset, steps: int, clock=time.perf_counte
 
 
 def measure(names, dataset, *, steps: int, rounds: int, clock=time.perf_counter) -> dict[str, dict]:
-    """For each recipe: seconds a step (median over rounds), steps and seconds an epoch."""
+    """For each recipe: seconds per step (median over rounds), steps and seconds per epoch."""
     seconds = {name: [] for name in names}
     for _ in range(rounds):
         for name in tqdm(names):
@@ -67,7 +64,7 @@ def measure(names, dataset, *, steps: int, rounds: int, clock=time.perf_counter)
 
 
 def recipes() -> list[str]:
-    """The reference, what ships, and every write-up."""
+    """Names: the reference, the recipes of what ships, and every write-up."""
     shipped = [load_config(path.parent).recipe for path in sorted(SAVED_MODELS.glob(f"*/{CONFIG_FILE}"))]
     return list(dict.fromkeys([REFERENCE, *(name for name in shipped if name in RECIPES), *WRITEUPS]))
 
@@ -76,39 +73,16 @@ def store(steps: int = 5, rounds: int = 5) -> None:
     """Measure every recipe and write the file."""
     cv2.setNumThreads(1)
     set_malloc_options()  # as the training loop does
-    dataset = load_split(find_data().folder, "official", "train", seed=0)
+    data = find_data()
+    dataset = load_split(data.folder, "official", "train", seed=0)
     rows = measure(recipes(), dataset, steps=steps, rounds=rounds)
-    machine = f"{platform.system()} ({platform.machine()}), PyTorch {torch.__version__}"
-    about = {"steps": steps, "rounds": rounds, "threads": torch.get_num_threads(), "machine": machine}
-    STORED.parent.mkdir(parents=True, exist_ok=True)
-    write_json(STORED, {**about, "reference": REFERENCE, "recipes": rows})
+    about = {"steps": steps, "rounds": rounds, "threads": torch.get_num_threads(), "reference": REFERENCE}
+    renew = "python -m benchmarks.writeups.page --time"
+    note = provenance(renew, data=data_checksum(data.folder), seed=0)
+    write_json(STORED, {**about, "recipes": rows, "provenance": note})
 
 
 def ratios(stored: dict) -> dict[str, float]:
-    """Recipe -> its time for an epoch over the reference's, of a stored measurement."""
+    """Recipe -> its time for an epoch over the reference's, from a stored measurement."""
     unit = stored["recipes"][stored["reference"]]["epoch"]
     return {name: row["epoch"] / unit for name, row in stored["recipes"].items()}
-
-
-def main() -> None:
-    """Measure where asked, then print what is stored."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--time", action="store_true", help="measure anew")
-    parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--rounds", type=int, default=5)
-    args = parser.parse_args()
-    if args.time:
-        store(args.steps, args.rounds)
-    if not STORED.exists():
-        print(f"{STORED.name} is not there yet; measure with --time")
-        return
-    stored = json.loads(STORED.read_text())
-    for name, ratio in ratios(stored).items():
-        seconds = stored["recipes"][name]["epoch"]
-        print(f"{name:28s} {seconds:7.1f} s an epoch, {ratio:6.2f} x {stored['reference']}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,29 +1,29 @@
-"""Where the figures of benchmarks/writeups/README.md are stored, and how they get there.
+"""The rows of benchmarks/writeups/README.md: their checkpoints, their records, and how these are made.
 
-A row's checkpoint is in saved_models/NAME where it ships, else in the run folder that
-`train.py --recipe RECIPE --split SPLIT` makes. What is stored of it:
+A row's checkpoint is in saved_models/NAME if it ships, else in the run folder that
+`train.py --recipe RECIPE --split SPLIT` makes. Its records:
 
     saved_models/NAME/records/SPLIT-whole.{json,npz}           of one that ships (evaluate.py --record)
-    benchmarks/writeups/records/NAME/SPLIT-whole.{json,npz}    of one too large to ship
+    benchmarks/writeups/records/NAME/SPLIT-whole.{json,npz}    of one that is too large to ship
     benchmarks/writeups/records/NAME/SPLIT-losses.json         classic losses of either
     benchmarks/writeups/records/NAME/training.json             recipe, epochs, time, training loss
 
-Losses say which weights they belong to and training which recipe; those of others count as missing.
+Losses of other weights, and a training of another recipe, count as missing.
 """
 
 import csv
-import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import evaluate
-from checkpoint import CONFIG_FILE, SAVED_MODELS, WEIGHTS_FILE, load_checkpoint
+from checkpoint import CONFIG_FILE, SAVED_MODELS, WEIGHTS_FILE, ModelConfig, load_checkpoint
+from data_fetch import data_checksum
 from files import write_json
 from training.classic_loss import classic_losses, losses_without_looking
 from training.evaluation import CheckpointPredictor
 from training.recipes import get_recipe
-from training.records import load_record, save_record
+from training.records import is_current, load_record, provenance, save_record, sha256_of
 from training.writeups import WRITEUPS
 
 ROOT = Path(__file__).parents[2]
@@ -45,28 +45,28 @@ class Row:
 
     @property
     def baseline(self) -> str:
-        """'constant' or 'nearest' where this is one of them, in either view; else empty."""
+        """'constant' or 'nearest' if this is one of them, in either view; else empty."""
         name = self.label.removesuffix(IN_CROP)
         return name if name in evaluate.BASELINES else ""
 
     @property
     def run_folder(self) -> Path:
-        """Where train.py leaves a write-up's run."""
+        """The run folder that train.py makes for a write-up."""
         return RUNS / f"{self.label}-{self.split}-0"
 
     @property
     def checkpoint(self) -> Path:
-        """The folder with its weights: what ships, else its run."""
+        """The folder with its weights: in saved_models/ if it ships, else in its run."""
         shipped = SAVED_MODELS / self.name
         return shipped if (shipped / CONFIG_FILE).is_file() else self.run_folder / "checkpoint"
 
     @property
     def folder(self) -> Path:
-        """Where its own files are stored."""
+        """The folder of its own records."""
         return RECORDS / self.name
 
     def stem(self) -> Path:
-        """Where its record is, without the ending."""
+        """The path of its record without the ending."""
         folder = self.folder
         if self.label in evaluate.BASELINES:
             folder = SAVED_MODELS / "baselines" / self.label / "records"
@@ -81,25 +81,41 @@ class Row:
         return load_record(stem)[0] if there else None
 
     def losses(self) -> dict | None:
-        """The stored classic losses, or None where there are none of these weights."""
+        """The stored classic losses, or None if there are none of these weights."""
         weights, path = self.weights(), self.losses_file()
         stored = json.loads(path.read_text()) if path.is_file() else None
-        return None if stored and weights and stored["weights"] != weights else stored
+        return None if stored and weights and stored["provenance"]["weights"] != weights else stored
 
     def losses_file(self) -> Path:
-        """Baselines have one for both views: there the crop is the whole image."""
+        """The file of its losses. A baseline has one for both views, since the crop is the whole image."""
         return RECORDS / (self.baseline or self.name) / f"{self.split}-losses.json"
 
     def training(self) -> dict | None:
-        """What is stored of a write-up's training, or None where there is nothing of its present recipe."""
+        """The stored facts of a write-up's training, or None if there are none of its present recipe."""
         path = self.folder / "training.json"
         stored = json.loads(path.read_text()) if path.is_file() and self.label in WRITEUPS else None
         return stored if stored and stored["recipe"] == get_recipe(self.label).as_json() else None
 
     def weights(self) -> str:
-        """Digest of the weights; empty for a baseline, and where they are not on this machine."""
+        """SHA-256 of the weights; empty for a baseline, and if they are not on this machine."""
         path = self.checkpoint / WEIGHTS_FILE
-        return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        return sha256_of(path) if path.is_file() else ""
+
+    def provenance(self, data) -> dict:
+        """The provenance of a measurement made now."""
+        renew = "make measure"
+        checksum = data_checksum(data.folder)
+        if self.baseline:
+            return provenance(renew, config=self.config, data=checksum, seed=0)
+        if self.label in WRITEUPS:
+            renew = f"python train.py --recipe {self.label} --split {self.split}, then make measure"
+        return provenance(renew, checkpoint=self.checkpoint, data=checksum, seed=0)
+
+    @property
+    def config(self) -> ModelConfig:
+        """The config of a baseline, in its view."""
+        view = "crop" if self.label.endswith(IN_CROP) else evaluate.BASELINE_CONFIG.whole_view
+        return replace(evaluate.BASELINE_CONFIG, whole_view=view)
 
 
 def baseline_rows(split: str) -> list[Row]:
@@ -109,13 +125,13 @@ def baseline_rows(split: str) -> list[Row]:
 
 
 def writeup_rows(split: str) -> list[Row]:
-    """One row a write-up."""
+    """One row for each write-up."""
     suffix = "" if split == "official" else f"-{split}"
     return [Row(name, f"{name}{suffix}", split) for name in WRITEUPS]
 
 
 def our_rows(split: str) -> list[Row]:
-    """What ships and is trained on this split, but no write-up."""
+    """The networks that ship and are trained on this split."""
     rows = []
     for path in sorted(SAVED_MODELS.glob(f"*/{CONFIG_FILE}")):
         config, name = json.loads(path.read_text()), path.parent.name
@@ -132,57 +148,48 @@ def all_rows(split: str) -> list[Row]:
 # --- measuring -----------------------------------------------------------------------------
 
 
-def measure(row: Row, data, again: bool = False) -> list[str]:
-    """Store what is not stored yet of a row; returns what was written, empty where nothing is trained.
+def measure_row(row: Row, data) -> list[str]:
+    """Store what is not current of a row; returns the kinds of what was written.
 
-    Records of what ships and of the baselines are not written here but by evaluate.py --record.
+    Does nothing if the row's network is not on this machine. Records of what ships and of the
+    baselines are not written here but by evaluate.py --record.
     """
     if not row.baseline and not (row.checkpoint / CONFIG_FILE).is_file():
         return []
     written = []
     row.folder.mkdir(parents=True, exist_ok=True)
-    if row.stem().parent == row.folder and (again or _record_is_old(row)):
+    if row.stem().parent == row.folder and not is_current(row.stem().with_suffix(".json")):
         _record(row, data)
         written.append("record")
-    if row.losses() is None or (again and row.label != f"{row.baseline}{IN_CROP}"):
+    if row.losses() is None or not is_current(row.losses_file()):
         losses = classic_losses(_predictor(row), data.folder, row.split)
-        write_json(row.losses_file(), {"weights": row.weights(), **losses})
+        write_json(row.losses_file(), {**losses, "provenance": row.provenance(data)})
         written.append("losses")
-    if (row.run_folder / HISTORY).is_file() and (again or row.training() is None):
+    if (row.run_folder / HISTORY).is_file() and row.training() is None:
         write_json(row.folder / "training.json", training_of(row))
         written.append("training")
     return written
-
-
-def _record_is_old(row: Row) -> bool:
-    record = row.record()
-    return record is None or record["weights"] != row.weights()
 
 
 def _record(row: Row, data) -> None:
     """Measure on whole images and store figures and per-face predictions."""
     if row.baseline:
         evaluation = evaluate.evaluate(_predictor(row), data.folder, row.split, "whole")
-        figures = {
-            "split": row.split,
-            "faces": "whole",
-            "leak": row.split == "official",
-            **evaluation.figures,
-        }
+        figures = {"split": row.split, "faces": "whole", "leak": row.split == "official"}
+        figures |= evaluation.figures
     else:
         figures, evaluation = evaluate.measure(str(row.checkpoint), row.split, "whole", data)
-    save_record(row.stem(), {**figures, "checkpoint": row.name, "weights": row.weights()}, evaluation)
+    save_record(row.stem(), {**figures, "checkpoint": row.name}, evaluation, row.provenance(data))
 
 
 def _predictor(row: Row):
     if not row.baseline:
         return CheckpointPredictor(*load_checkpoint(row.checkpoint))
-    view = "crop" if row.label.endswith(IN_CROP) else evaluate.BASELINE_CONFIG.whole_view
-    return evaluate.BASELINES[row.baseline](replace(evaluate.BASELINE_CONFIG, whole_view=view))
+    return evaluate.BASELINES[row.baseline](row.config)
 
 
 def training_of(row: Row) -> dict:
-    """Recipe, epochs, whether capped, minutes and the last epoch's training loss, from the run folder."""
+    """Recipe, epochs, stopped early or not, minutes, and the last training loss, from the run folder."""
     with open(row.run_folder / HISTORY, newline="") as file:
         history = list(csv.DictReader(file))
     recipe = get_recipe(row.label).as_json()
@@ -197,8 +204,9 @@ def training_of(row: Row) -> dict:
 
 
 def store_without_looking(data_folder) -> None:
-    """The losses of predictors that never look at the image, on the official split."""
-    RECORDS.mkdir(parents=True, exist_ok=True)
-    write_json(
-        WITHOUT_LOOKING, {"split": "official", "rows": losses_without_looking(data_folder, "official")}
+    """Store the losses of predictors that do not use the image, on the official split."""
+    about = provenance(
+        "python -m benchmarks.writeups.page --measure", data=data_checksum(data_folder), seed=0
     )
+    rows = losses_without_looking(data_folder, "official")
+    write_json(WITHOUT_LOOKING, {"split": "official", "rows": rows, "provenance": about})
