@@ -64,8 +64,8 @@ def test_rows_are_found_by_name_not_by_place():
 
 def test_errors_say_what_to_do():
     names, opinion = stored()
-    with pytest.raises(ValueError, match="one of given, centred, refined, got 'good'"):
-        training_labels(Labelled(names[:1], opinion[:1]), "heatmapnet_fast")
+    with pytest.raises(ValueError, match="one of raw, debiased, blended, got 'refined'"):
+        training_labels(Labelled(names[:1], opinion[:1]), "refined")
     with pytest.raises(ValueError, match=r"no second opinion on 1 images \(nobody_1.jpg\)"):
         training_labels(Labelled(["nobody_1.jpg"], opinion[:1]), "blended")
     test_image = Labelled(names[:1], opinion[:1])
