@@ -56,9 +56,16 @@ def read_keypoints_csv(csv_file) -> tuple[list[str], np.ndarray]:
         raise ValueError(f"{csv_file} is empty")
     _check_row_of_names(csv_file, rows[0][1])
     names = [row[0] for _, row in rows[1:]]
-    values = [_coordinates(f"{csv_file}, row {number}", row) for number, row in rows[1:]]
+    places = [f"{csv_file}, row {number}" for number, _ in rows[1:]]
+    values = [_coordinates(place, row) for place, (_, row) in zip(places, rows[1:], strict=True)]
     keypoints = np.array(values, dtype=np.float64).reshape(-1, NUM_KEYPOINTS, 2)
-    _check_faces(keypoints, [f"{csv_file}, row {number}" for number, _ in rows[1:]])
+    wild = np.argwhere(~(np.abs(keypoints) <= MAX_COORDINATE).reshape(len(places), -1))  # NaN as well
+    if len(wild):
+        row, column = wild[0]
+        raise ValueError(
+            f"{places[row]}, column {column + 2}: {values[row][column]} is no coordinate in an image"
+        )
+    _check_faces(keypoints, places)
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         shown = ", ".join(twice[:3])
@@ -101,14 +108,10 @@ def _coordinates(place: str, row: list[str]) -> list[float]:
     if not row[0].strip():
         raise ValueError(f"{place}, column 1: the file name is missing")
     try:
-        values = [float(cell) for cell in row[1:]]
+        return list(map(float, row[1:]))
     except ValueError:
         column = next(column for column, cell in enumerate(row[1:], start=2) if not _is_number(cell))
         raise ValueError(f"{place}, column {column}: {row[column - 1]!r} is not a number") from None
-    if not all(-MAX_COORDINATE <= value <= MAX_COORDINATE for value in values):  # NaN as well
-        column = next(i for i, value in enumerate(values, start=2) if not abs(value) <= MAX_COORDINATE)
-        raise ValueError(f"{place}, column {column}: {row[column - 1]} is no coordinate in an image")
-    return values
 
 
 def _check_faces(keypoints: np.ndarray, places: list[str], shape_hw=(np.inf, np.inf)) -> None:
@@ -389,7 +392,8 @@ def _pseudo_labels(paths) -> np.ndarray:
     if unknown:
         raise ValueError(
             f"{PSEUDO_LABELS_FILE.name} has no pseudo-labels of {len(unknown)} images "
-            f"({', '.join(unknown[:3])}); it has those of the training images of this data set. Use labels=debiased, or labels=raw"
+            f"({', '.join(unknown[:3])}); it has those of the training images of this data set. "
+            "Use labels=debiased, or labels=raw"
         )
     return keypoints[[row_of[path.name] for path in paths]]
 

@@ -106,7 +106,7 @@ def change(row, column, value):
         (change(2, 5, "x"), "row 3, column 6: 'x' is not a number"),
         (change(2, 5, ""), "row 3, column 6: '' is not a number"),
         (change(2, 5, "nan"), "row 3, column 6: nan is no coordinate"),
-        (change(2, 5, "1e30"), "row 3, column 6: 1e30 is no coordinate"),
+        (change(2, 5, "1e30"), "row 3, column 6: 1e\\+30 is no coordinate"),
         (change(3, 136, "-99999"), "row 4, column 137: y of point 67 is -99999, more than a face outside"),
         (change(2, 0, " "), "row 3, column 1: the file name is missing"),
         (lambda rows: [*rows[:3], [rows[3][0], *["7"] * 136]], "row 4: all 68 points are at one place"),
