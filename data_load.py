@@ -1,4 +1,4 @@
-"""The data set as PyTorch samples, and the transforms that everyone knows.
+"""The data set as PyTorch samples, its splits and labels, and the classic transforms.
 
     transform = Compose([Rescale(250), RandomCrop(224), Normalize(), ToTensor()])
     dataset = FacialKeypointsDataset("data/training_frames_keypoints.csv", "data/training", transform)
@@ -9,8 +9,11 @@ A transform takes a sample and returns a new one; `torchvision.transforms.Compos
 chains them. The pixel convention is that of `geometry.py`.
 """
 
+import csv
 import hashlib
 import os
+import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -22,11 +25,153 @@ from files import IMAGE_SUFFIXES, cv2, read_image, read_pts, to_gray
 from geometry import interocular_distance, resize_matrix, transform_points
 from landmarks import NUM_KEYPOINTS
 
-SPLITS_FILE = Path(__file__).parent / "data" / "splits.csv"
+DATA_FOLDER = Path(__file__).parent / "data"
+SPLITS_FILE = DATA_FOLDER / "splits.csv"
+PSEUDO_LABELS_FILE = DATA_FOLDER / "pseudo_labels.npz"
 DEFAULT_CACHE_BYTES = 2**30
+MAX_COORDINATE = 1e6  # pixels; no image is so large
+
+# --- files --------------------------------------------------------------------------------------
 
 
-# --- data sets ---------------------------------------------------------------------------
+def read_keypoints_csv(csv_file) -> tuple[list[str], np.ndarray]:
+    """File names and keypoints (N, 68, 2) float32 in pixels from a CSV.
+
+    csv_file: a first row of column names, then one row per image: file name, x0, y0, x1, y1, ... x67, y67.
+    Warns of file names that are listed more than once.
+    Raises FileNotFoundError, or ValueError with row and column for a file without the row of names, a row
+    of another length, a coordinate that is no finite number or lies far outside any image, and for a face
+    whose points are all at one place.
+    """
+    csv_file = Path(csv_file)
+    if not csv_file.is_file():
+        raise FileNotFoundError(f"no keypoints file at {csv_file}")
+    try:
+        with csv_file.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.reader(stream)
+            rows = [(reader.line_num, row) for row in reader if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(f"{csv_file} is not a CSV file: {error}") from error
+    if not rows:
+        raise ValueError(f"{csv_file} is empty")
+    _check_row_of_names(csv_file, rows[0][1])
+    names = [row[0] for _, row in rows[1:]]
+    places = [f"{csv_file}, row {number}" for number, _ in rows[1:]]
+    values = [_coordinates(place, row) for place, (_, row) in zip(places, rows[1:], strict=True)]
+    keypoints = np.array(values, dtype=np.float64).reshape(-1, NUM_KEYPOINTS, 2)
+    wild = np.argwhere(~(np.abs(keypoints) <= MAX_COORDINATE).reshape(len(places), -1))  # NaN as well
+    if len(wild):
+        row, column = wild[0]
+        raise ValueError(
+            f"{places[row]}, column {column + 2}: {values[row][column]} is no coordinate in an image"
+        )
+    _check_faces(keypoints, places)
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        shown = ", ".join(twice[:3])
+        warnings.warn(f"{csv_file} lists {len(twice)} images more than once: {shown}", stacklevel=2)
+    return names, keypoints.astype(np.float32)
+
+
+def _check_row_of_names(csv_file: Path, row: list[str]) -> None:
+    """Raise ValueError if the first row is not one of 137 column names but holds an image already."""
+    _check_length(f"{csv_file}, row 1", row)
+    cells = [cell.strip() for cell in row[1:]]
+    numbered = cells == [str(column) for column in range(len(cells))]  # the names in the public files
+    if not numbered and sum(map(_is_number, cells)) > len(cells) / 2:
+        raise ValueError(
+            f"{csv_file}, row 1 holds keypoints of {row[0]!r}, but must hold the names of the columns; "
+            "put a row of names above it"
+        )
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _check_length(place: str, row: list[str]) -> None:
+    expected = 1 + 2 * NUM_KEYPOINTS
+    if len(row) != expected:
+        raise ValueError(
+            f"{place} has {len(row)} columns, expected {expected}: "
+            f"the file name, then x and y of {NUM_KEYPOINTS} keypoints"
+        )
+
+
+def _coordinates(place: str, row: list[str]) -> list[float]:
+    """The 136 numbers of one row. `place` names file and row in errors; columns count from 1."""
+    _check_length(place, row)
+    if not row[0].strip():
+        raise ValueError(f"{place}, column 1: the file name is missing")
+    try:
+        return list(map(float, row[1:]))
+    except ValueError:
+        column = next(column for column, cell in enumerate(row[1:], start=2) if not _is_number(cell))
+        raise ValueError(f"{place}, column {column}: {row[column - 1]!r} is not a number") from None
+
+
+def _check_faces(keypoints: np.ndarray, places: list[str], shape_hw=(np.inf, np.inf)) -> None:
+    """Raise ValueError if a face's points are all at one place, or one is more than a face outside the image.
+
+    keypoints: (N, 68, 2). places: N names for the error. shape_hw: the image, where it is known.
+    The size of a face is 3 times the median distance from its middle, which single wild points do not
+    change and which is about the side of the box around all points.
+    """
+    if not len(keypoints):
+        return
+    distances = np.linalg.norm(keypoints - np.median(keypoints, axis=1, keepdims=True), axis=2)
+    flat = distances.max(axis=1) == 0
+    if flat.any():
+        raise ValueError(f"{places[flat.argmax()]}: all {NUM_KEYPOINTS} points are at one place")
+    reach = 3 * np.median(distances, axis=1)[:, None, None]
+    wrong = (keypoints < -reach) | (keypoints > np.array(shape_hw[::-1]) - 1 + reach)
+    if wrong.any():
+        face, point, axis = np.argwhere(wrong)[0]
+        size = f" of {shape_hw[1]} x {shape_hw[0]} pixels" if np.isfinite(shape_hw).all() else ""
+        raise ValueError(
+            f"{places[face]}, column {2 + 2 * point + axis}: {'xy'[axis]} of point {point} is "
+            f"{keypoints[face, point, axis]:g}, more than a face outside the image{size}"
+        )
+
+
+def sample_photos() -> dict[str, np.ndarray]:
+    """Two photos in the public domain, one face each, as HxWx3 uint8 RGB by name.
+
+    'astronaut': Eileen Collins, by NASA, comes with scikit-image. 'hopper': Grace Hopper, by the US Navy,
+    comes with matplotlib.
+    """
+    import skimage.data  # takes long to import
+    from matplotlib.cbook import get_sample_data
+
+    with get_sample_data("grace_hopper.jpg") as file:
+        hopper = read_image(file)
+    return {"astronaut": skimage.data.astronaut(), "hopper": hopper}
+
+
+def photos_folder() -> Path:
+    """The folder of the user's own photos: KEYPOINTS_PHOTOS, else photos/ here; it may not exist."""
+    return Path(__file__).parent / (os.environ.get("KEYPOINTS_PHOTOS") or "photos")
+
+
+def find_photos() -> dict[str, np.ndarray]:
+    """The images in `photos_folder`, HxWx3 uint8 RGB, by file name without its ending.
+
+    Names that differ only in their ending keep it. Empty where there is no such folder.
+    Raises ValueError for a file that is no image.
+    """
+    folder = photos_folder()
+    if not folder.is_dir():
+        return {}
+    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
+    count = Counter(path.stem for path in paths)
+    return {path.stem if count[path.stem] == 1 else path.name: read_image(path) for path in paths}
+
+
+# --- the data set -------------------------------------------------------------------------------
 
 
 class FacialKeypointsDataset(Dataset):
@@ -34,40 +179,58 @@ class FacialKeypointsDataset(Dataset):
 
     csv_file: a keypoints CSV (`read_keypoints_csv`); file names are relative to root_dir.
     transform: called with each sample, may return anything.
+    paths, keypoints: image paths and their keypoints (N, 68, 2), in place of csv_file and root_dir.
     cache_bytes: decoded images stay in memory (uint8) up to this many bytes, 0 for none.
     seed: None for fresh random numbers at each access. A number makes random
         transforms depend on (seed, epoch, index) alone, so that a training run
         can be repeated or continued exactly; see `set_epoch`.
+    Raises ValueError for keypoints of the wrong shape or not finite, and, when an image is decoded for the
+    first time, for a point that is more than a face outside of it.
     """
 
     def __init__(
         self,
-        csv_file,
-        root_dir,
+        csv_file=None,
+        root_dir=None,
         transform: Callable | None = None,
         *,
+        paths: Sequence | None = None,
+        keypoints=None,
         cache_bytes: int = DEFAULT_CACHE_BYTES,
         seed: int | None = None,
     ):
-        names, keypoints = read_keypoints_csv(csv_file)
-        self._set_up([Path(root_dir) / name for name in names], keypoints, transform, cache_bytes, seed)
+        if (csv_file is None) == (paths is None):
+            raise TypeError("give either csv_file and root_dir, or paths and keypoints")
+        if csv_file is not None:
+            names, keypoints = read_keypoints_csv(csv_file)
+            paths = [Path(root_dir or "") / name for name in names]
+        self.paths = [Path(path) for path in paths]
+        self.keypoints = np.asarray(keypoints, dtype=np.float32)
+        expected = (len(self.paths), NUM_KEYPOINTS, 2)
+        if self.keypoints.shape != expected:
+            raise ValueError(
+                f"{len(self.paths)} images need keypoints {expected}, got {self.keypoints.shape}"
+            )
+        if not np.isfinite(self.keypoints).all():
+            raise ValueError("keypoints must be finite numbers, got NaN or infinity")
+        self.transform = transform
+        self.seed, self.epoch = seed, 0
+        self._cache: dict[int, np.ndarray] = {}
+        self._cache_room = cache_bytes
+        self._is_checked = np.zeros(len(self.paths), dtype=bool)
 
     @classmethod
-    def from_paths(
-        cls, paths: Sequence, keypoints, transform=None, *, cache_bytes=DEFAULT_CACHE_BYTES, seed=None
-    ):
-        """From image paths and keypoints (N, 68, 2) in the same order."""
-        keypoints = np.asarray(keypoints, dtype=np.float32)
-        if keypoints.shape != (len(paths), NUM_KEYPOINTS, 2):
-            expected = (len(paths), NUM_KEYPOINTS, 2)
-            raise ValueError(f"{len(paths)} images need keypoints {expected}, got {keypoints.shape}")
-        dataset = cls.__new__(cls)
-        dataset._set_up([Path(path) for path in paths], keypoints, transform, cache_bytes, seed)
-        return dataset
+    def from_paths(cls, paths: Sequence, keypoints, transform: Callable | None = None, **options):
+        """The data set of image paths and keypoints (N, 68, 2) in the same order."""
+        return cls(None, None, transform, paths=paths, keypoints=keypoints, **options)
 
     @classmethod
-    def from_pts(cls, folder, transform=None, *, origin: int = 1, **options):
-        """From a folder of images, each with a `.pts` file of the same name beside it."""
+    def from_pts(cls, folder, transform: Callable | None = None, *, origin: int = 1, **options):
+        """The data set of a folder of images, each with a `.pts` file of the same name beside it.
+
+        origin: see `read_pts`.
+        Raises FileNotFoundError if there is none, ValueError for a file that is not 68 points.
+        """
         folder = Path(folder)
         paths = [
             path
@@ -79,12 +242,6 @@ class FacialKeypointsDataset(Dataset):
         keypoints = [read_pts(path.with_suffix(".pts"), origin) for path in paths]
         return cls.from_paths(paths, np.stack(keypoints), transform, **options)
 
-    def _set_up(self, paths, keypoints, transform, cache_bytes, seed):
-        self.paths, self.keypoints, self.transform = paths, keypoints, transform
-        self.seed, self.epoch = seed, 0
-        self._cache: dict[int, np.ndarray] = {}
-        self._cache_room = cache_bytes
-
     def __len__(self) -> int:
         return len(self.paths)
 
@@ -93,6 +250,10 @@ class FacialKeypointsDataset(Dataset):
         if index in self._cache:
             return self._cache[index]
         image = read_image(self.paths[index])
+        if not self._is_checked[index]:
+            if np.ptp(self.keypoints[index], axis=0).any():
+                _check_faces(self.keypoints[[index]], [f"the row of {self.paths[index]}"], image.shape[:2])
+            self._is_checked[index] = True
         if image.nbytes <= self._cache_room:
             image.setflags(write=False)
             self._cache[index] = image
@@ -100,7 +261,7 @@ class FacialKeypointsDataset(Dataset):
         return image
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the random numbers of the next pass (needs `seed`)."""
+        """Choose the random numbers of the next epoch (needs `seed`)."""
         self.epoch = epoch
 
     def __getitem__(self, index):
@@ -118,12 +279,12 @@ class FacialKeypointsDataset(Dataset):
 
     @property
     def identities(self) -> list[str]:
-        """Who is on each image: the file name up to its last underscore."""
+        """The identity on each image: the file name up to its last underscore."""
         return [identity_of(path.name) for path in self.paths]
 
 
 def identity_of(name: str) -> str:
-    """The identity in a data-set file name: `Abdullah_Gul_31.jpg` is `Abdullah_Gul`."""
+    """The identity in a file name of the data set: `Abdullah_Gul_31.jpg` is `Abdullah_Gul`."""
     return Path(name).stem.rpartition("_")[0]
 
 
@@ -133,13 +294,13 @@ SPLITS = ("official", "identity", "validation")
 
 
 def assign_splits(identities):
-    """Who trains and who tests, for any set of identities, by the hash order of DESIGN.
+    """The side of each split that each identity is on, for any set of identities.
 
-    Returns a DataFrame, one row per identity: identity, position (1-based, by SHA-256 of the
-    name), validation and identity_split ('train', 'test' or ''). The first 69 of
-    347 test, the next 56 validate; other numbers are divided in the same proportion.
+    Returns a DataFrame with one row per identity, in the order of the SHA-256 of the names: identity,
+    position (from 1), validation and identity_split ('train', 'test' or ''). Of 347 identities
+    the first 69 are tested on and the next 56 validated on; other numbers are divided in the same proportion.
     """
-    import pandas as pd  # start-up time that only tables need
+    import pandas as pd  # takes long to import, and only tables need it
 
     names = sorted(set(identities), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     last_test, last_validation = round(len(names) * 69 / 347), round(len(names) * 125 / 347)
@@ -152,7 +313,7 @@ def assign_splits(identities):
 
 
 def split_table(identities):
-    """The committed splits where all identities are in them, else `assign_splits`."""
+    """The rows of `SPLITS_FILE` if it has all identities, else those of `assign_splits`."""
     import pandas as pd
 
     committed = pd.read_csv(SPLITS_FILE, keep_default_na=False)
@@ -163,10 +324,12 @@ def split_table(identities):
 def load_split(data_folder, split: str, part: str, transform=None, **options) -> FacialKeypointsDataset:
     """One part ('train' or 'test') of a split ('official', 'identity' or 'validation').
 
+    data_folder: laid out as `data/README.md` says. options: those of `FacialKeypointsDataset`.
     Training parts hold training images only. The test part of `official` is the
     770 labelled test images; of the other two it is every labelled image of the
-    held-out identities. Paths, not base names, tell images apart: all 770 test
-    names exist in training/ as well, with other content.
+    held-out identities. Images are told apart by their paths, never by their base names: all
+    770 test names exist in training/ as well, with other content.
+    Raises ValueError for an unknown split or part, and what `read_keypoints_csv` raises.
     """
     if split not in SPLITS or part not in ("train", "test"):
         raise ValueError(f"split must be one of {SPLITS} and part train or test, got {split!r}, {part!r}")
@@ -189,6 +352,50 @@ def load_split(data_folder, split: str, part: str, transform=None, **options) ->
     return FacialKeypointsDataset.from_paths(
         [paths[i] for i in chosen], keypoints[chosen], transform, **options
     )
+
+
+# --- labels -------------------------------------------------------------------------------------
+
+#: (x, y) shift of the labels against the marked facial features, as a share of the inter-ocular distance.
+LABEL_OFFSET = (0.0275, 0.0)
+LABELS = ("raw", "debiased", "blended")
+
+
+def shift_keypoints(keypoints: np.ndarray, offset_xy) -> np.ndarray:
+    """Keypoints (..., 68, 2) moved by offset_xy times each face's inter-ocular distance."""
+    step = interocular_distance(keypoints)[..., None, None] * np.asarray(offset_xy, dtype=np.float32)
+    return (keypoints + step).astype(np.float32)
+
+
+def training_labels(dataset, labels: str, share: float = 0.5) -> np.ndarray:
+    """The keypoints (N, 68, 2) to train on, image pixels.
+
+    labels: 'raw' (as in the CSV), 'debiased' (LABEL_OFFSET taken out) or 'blended'
+        (debiased, then `share` of the way to the pseudo-labels in `data/pseudo_labels.npz`).
+    Raises ValueError for an unknown word, or an image that has no pseudo-label.
+    """
+    if labels not in LABELS:
+        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {labels!r}")
+    if labels == "raw":
+        return dataset.keypoints
+    debiased = shift_keypoints(dataset.keypoints, [-v for v in LABEL_OFFSET])
+    if labels == "debiased":
+        return debiased
+    return debiased + np.float32(share) * (_pseudo_labels(dataset.paths) - debiased)
+
+
+def _pseudo_labels(paths) -> np.ndarray:
+    with np.load(PSEUDO_LABELS_FILE, allow_pickle=False) as stored:
+        row_of = {str(name): row for row, name in enumerate(stored["names"])}
+        keypoints = stored["keypoints"].astype(np.float32) / 100
+    unknown = [path.name for path in paths if path.parent.name != "training" or path.name not in row_of]
+    if unknown:
+        raise ValueError(
+            f"{PSEUDO_LABELS_FILE.name} has no pseudo-labels of {len(unknown)} images "
+            f"({', '.join(unknown[:3])}); it has those of the training images of this data set. "
+            "Use labels=debiased, or labels=raw"
+        )
+    return keypoints[[row_of[path.name] for path in paths]]
 
 
 # --- transforms ----------------------------------------------------------------------------
@@ -318,103 +525,3 @@ class ToTensor:
             "image": torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)),
             "keypoints": torch.from_numpy(np.ascontiguousarray(sample["keypoints"], dtype=np.float32)),
         }
-
-
-# --- files --------------------------------------------------------------------------------------
-
-
-def read_keypoints_csv(csv_file) -> tuple[list[str], np.ndarray]:
-    """File names and keypoints (N, 68, 2) of a CSV: name, x0, y0, x1, y1, ... x67, y67."""
-    import pandas as pd  # start-up time that only tables need
-
-    csv_file = Path(csv_file)
-    if not csv_file.is_file():
-        raise FileNotFoundError(f"no keypoints file at {csv_file}")
-    frame = pd.read_csv(csv_file)
-    expected = 1 + 2 * NUM_KEYPOINTS
-    if frame.shape[1] != expected:
-        raise ValueError(
-            f"{csv_file} has {frame.shape[1]} columns, expected {expected}: "
-            f"the file name, then x and y of {NUM_KEYPOINTS} keypoints"
-        )
-    values = frame.iloc[:, 1:].apply(pd.to_numeric, errors="coerce").to_numpy(np.float32)
-    bad = ~np.isfinite(values).all(axis=1)
-    if bad.any():
-        raise ValueError(f"{csv_file}, row {int(bad.argmax()) + 2}: a coordinate is missing or not a number")
-    return frame.iloc[:, 0].astype(str).tolist(), values.reshape(-1, NUM_KEYPOINTS, 2)
-
-
-def sample_photos() -> dict[str, np.ndarray]:
-    """Two photos in the public domain, one face each, that come with packages used here anyway.
-
-    'astronaut': Eileen Collins, by NASA, from scikit-image. 'hopper': Grace Hopper, by
-    the US Navy, from matplotlib's sample data. HxWx3 uint8 RGB.
-    """
-    import skimage.data
-    from matplotlib.cbook import get_sample_data
-
-    with get_sample_data("grace_hopper.jpg") as file:
-        hopper = read_image(file.name)
-    return {"astronaut": skimage.data.astronaut(), "hopper": hopper}
-
-
-def photos_folder() -> Path:
-    """Where the reader's own photos are: KEYPOINTS_PHOTOS, else photos/ in the repository; may not exist."""
-    return Path(__file__).parent / (os.environ.get("KEYPOINTS_PHOTOS") or "photos")
-
-
-def find_photos() -> dict[str, np.ndarray]:
-    """The reader's own photos: every image in `photos_folder`, by name without its ending.
-
-    Empty where there is no such folder; a file that is no image is an error.
-    """
-    folder = photos_folder()
-    if not folder.is_dir():
-        return {}
-    paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
-    return {path.stem: read_image(path) for path in paths}
-
-
-# --- what is known about the labels -------------------------------------------------------------
-
-
-#: (x, y) shift of the labels against what they mark, as a share of the inter-ocular distance.
-LABEL_OFFSET = (0.0275, 0.0)
-PSEUDO_LABELS_FILE = Path(__file__).parent / "data" / "pseudo_labels.npz"
-LABELS = ("raw", "debiased", "blended")
-
-
-def shift_keypoints(keypoints: np.ndarray, offset_xy) -> np.ndarray:
-    """Keypoints (..., 68, 2) moved by offset_xy times each face's inter-ocular distance."""
-    step = interocular_distance(keypoints)[..., None, None] * np.asarray(offset_xy, dtype=np.float32)
-    return (keypoints + step).astype(np.float32)
-
-
-def training_labels(dataset, labels: str, share: float = 0.5) -> np.ndarray:
-    """The keypoints (N, 68, 2) to train on, image pixels.
-
-    labels: 'given' (as in the CSV), 'centred' (LABEL_OFFSET taken out) or 'refined'
-        (centred, then `share` of the way to the second opinion).
-    Raises ValueError for an unknown word, or an image of which there is no second opinion.
-    """
-    if labels not in LABELS:
-        raise ValueError(f"labels must be one of {', '.join(LABELS)}, got {labels!r}")
-    if labels == "raw":
-        return dataset.keypoints
-    centred = shift_keypoints(dataset.keypoints, [-v for v in LABEL_OFFSET])
-    if labels == "debiased":
-        return centred
-    return centred + np.float32(share) * (_pseudo_labels(dataset.paths) - centred)
-
-
-def _pseudo_labels(paths) -> np.ndarray:
-    with np.load(PSEUDO_LABELS_FILE, allow_pickle=False) as stored:
-        row_of = {str(name): row for row, name in enumerate(stored["names"])}
-        keypoints = stored["keypoints"].astype(np.float32) / 100
-    unknown = [path.name for path in paths if path.parent.name != "training" or path.name not in row_of]
-    if unknown:
-        raise ValueError(
-            f"{PSEUDO_LABELS_FILE.name} has no second opinion on {len(unknown)} images ({', '.join(unknown[:3])}); "
-            "it covers the training images of this data set. Use labels=debiased, or labels=raw"
-        )
-    return keypoints[[row_of[path.name] for path in paths]]

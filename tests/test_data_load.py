@@ -19,6 +19,7 @@ from data_load import (
     find_photos,
     identity_of,
     load_split,
+    read_keypoints_csv,
     sample_photos,
 )
 from files import read_image, read_pts, to_gray
@@ -76,22 +77,80 @@ def test_cache_is_bounded_and_gives_the_same_pixels(small_set):
 def test_damaged_inputs_are_named(small_set):
     (small_set / "A_B_01.jpg").write_text("not an image")
     dataset = FacialKeypointsDataset(small_set / "k.csv", small_set)
-    with pytest.raises(ValueError, match=r"A_B_01\.jpg.*not an image"):
+    with pytest.raises(ValueError, match=r"A_B_01\.jpg holds text, not an image"):
         dataset[0]
     (small_set / "A_B_11.jpg").unlink()
     with pytest.raises(FileNotFoundError, match=r"A_B_11\.jpg"):
         dataset[1]
-    frame = pd.read_csv(small_set / "k.csv")
-    frame.iloc[:, :-2].to_csv(small_set / "short.csv", index=False)
-    with pytest.raises(ValueError, match="135 columns, expected 137"):
-        FacialKeypointsDataset(small_set / "short.csv", small_set)
-    frame = frame.astype({frame.columns[5]: object})
-    frame.iloc[1, 5] = "x"
-    frame.to_csv(small_set / "text.csv", index=False)
-    with pytest.raises(ValueError, match="row 3"):
-        FacialKeypointsDataset(small_set / "text.csv", small_set)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.csv"):
         FacialKeypointsDataset(small_set / "nowhere.csv", small_set)
+
+
+def change(row, column, value):
+    """A function that puts `value` into a cell; rows and columns as a list counts them."""
+
+    def changed(rows):
+        rows[row][column] = value
+        return rows
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (lambda rows: [row[:-2] for row in rows], "row 1 has 135 columns, expected 137"),
+        (lambda rows: [rows[0], rows[1][:-1], *rows[2:]], "row 2 has 136 columns, expected 137"),
+        (lambda rows: [rows[0], rows[1] + ["5"], *rows[2:]], "row 2 has 138 columns, expected 137"),
+        (lambda rows: rows[1:], r"row 1 holds keypoints of 'A_B_01\.jpg'.*names of the columns"),
+        (change(2, 5, "x"), "row 3, column 6: 'x' is not a number"),
+        (change(2, 5, ""), "row 3, column 6: '' is not a number"),
+        (change(2, 5, "nan"), "row 3, column 6: nan is no coordinate"),
+        (change(2, 5, "1e30"), "row 3, column 6: 1e\\+30 is no coordinate"),
+        (change(3, 136, "-99999"), "row 4, column 137: y of point 67 is -99999, more than a face outside"),
+        (change(2, 0, " "), "row 3, column 1: the file name is missing"),
+        (lambda rows: [*rows[:3], [rows[3][0], *["7"] * 136]], "row 4: all 68 points are at one place"),
+        (lambda rows: [], "k.csv is empty"),
+    ],
+)
+def test_a_damaged_csv_is_refused_with_row_and_column(small_set, changed, message):
+    rows = [line.split(",") for line in (small_set / "k.csv").read_text().splitlines()]
+    (small_set / "k.csv").write_text("".join(",".join(row) + "\n" for row in changed(rows)))
+    with pytest.raises(ValueError, match=message):
+        FacialKeypointsDataset(small_set / "k.csv", small_set)
+
+
+def test_a_csv_with_other_names_a_byte_order_mark_and_images_listed_twice(small_set):
+    lines = (small_set / "k.csv").read_text().splitlines()
+    names, keypoints = read_keypoints_csv(small_set / "k.csv")
+    header = "image," + ",".join(f"{axis}{i}" for i in range(68) for axis in "xy")
+    (small_set / "k.csv").write_text("\ufeff" + "\r\n".join([header, *lines[1:], "", lines[1]]))
+    with pytest.warns(UserWarning, match=r"lists 1 images more than once: A_B_01\.jpg"):
+        again, keypoints_again = read_keypoints_csv(small_set / "k.csv")
+    assert again == [*names, names[0]]
+    np.testing.assert_array_equal(keypoints_again, keypoints[[0, 1, 2, 0]])
+
+
+def test_points_far_outside_their_image_are_refused_when_it_is_decoded(small_set):
+    """The size of an image (40 x 51 here) is not in the CSV."""
+    paths = [small_set / "A_B_11.jpg"]
+    _, keypoints = read_keypoints_csv(small_set / "k.csv")
+    keypoints = keypoints[1:2]
+    keypoints[0, 5] = 39 + 10, 20  # a little outside is normal on a cut face
+    assert FacialKeypointsDataset.from_paths(paths, keypoints)[0]["image"].shape == (51, 40, 3)
+    keypoints[0, 5, 0] = 500
+    message = r"A_B_11\.jpg, column 12: x of point 5 is 500, more than a face outside the image of 40 x 51"
+    with pytest.raises(ValueError, match=message):
+        FacialKeypointsDataset.from_paths(paths, keypoints)[0]
+
+
+def test_paths_and_keypoints_must_fit_together(small_set):
+    with pytest.raises(ValueError, match=r"2 images need keypoints \(2, 68, 2\), got \(1, 68, 2\)"):
+        FacialKeypointsDataset.from_paths(["a", "b"], np.zeros((1, 68, 2)))
+    with pytest.raises(ValueError, match="finite"):
+        FacialKeypointsDataset.from_paths(["a"], np.full((1, 68, 2), np.nan))
+    with pytest.raises(TypeError, match="either csv_file and root_dir, or paths and keypoints"):
+        FacialKeypointsDataset(small_set / "k.csv", small_set, paths=["a"], keypoints=np.zeros((1, 68, 2)))
 
 
 def test_random_transforms_follow_seed_epoch_and_index(small_set):
@@ -139,7 +198,7 @@ def test_pts_files_count_from_one(tmp_path):
         FacialKeypointsDataset.from_pts(tmp_path / "empty")
 
 
-def test_free_photos_and_own_photos(tmp_path, monkeypatch):
+def test_sample_photos_and_own_photos(tmp_path, monkeypatch):
     photos = sample_photos()
     assert {name: photo.shape for name, photo in photos.items()} == {
         "astronaut": (512, 512, 3),
@@ -154,17 +213,9 @@ def test_free_photos_and_own_photos(tmp_path, monkeypatch):
     monkeypatch.setenv("KEYPOINTS_PHOTOS", str(tmp_path))
     assert find_photos()["red"].shape == (6, 8, 3)
     assert find_photos()["red"][0, 0].tolist() == [255, 0, 0]
-
-
-def test_photos_come_out_upright_and_16_bit_as_8(tmp_path):
-    image = Image.new("RGB", (8, 6))
-    exif = image.getexif()
-    exif[0x0112] = 6  # the camera was turned
-    image.save(tmp_path / "turned.jpg", exif=exif)
-    assert read_image(tmp_path / "turned.jpg").shape == (8, 6, 3)
-    Image.fromarray(np.full((4, 4), 65535, np.uint16)).save(tmp_path / "deep.png")
-    assert read_image(tmp_path / "deep.png").dtype == np.uint8
-    assert (read_image(tmp_path / "deep.png") == 255).all()
+    Image.new("RGB", (8, 6)).save(tmp_path / "red.jpg")  # the same name but for the ending
+    Image.new("RGB", (8, 6)).save(tmp_path / "blue.jpg")
+    assert sorted(find_photos()) == ["blue", "red.jpg", "red.png"]
 
 
 # --- transforms ------------------------------------------------------------------------------

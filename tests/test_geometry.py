@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import geometry as g
-from landmarks import FLIP_ORDER, GROUPS
+from landmarks import FLIP_ORDER, GROUPS, check_keypoints
 
 
 def painted(shape_hw, x, y, radius=2):
@@ -151,9 +151,9 @@ def test_bad_view_keypoints_and_crops_are_named():
     with pytest.raises(ValueError, match="letterbox"):
         g.whole_image_matrix((5, 5), 5, "zoom")
     with pytest.raises(ValueError, match=r"\(68, 2\), got \(5, 2\)"):
-        g.check_keypoints(np.zeros((5, 2)))
+        check_keypoints(np.zeros((5, 2)))
     with pytest.raises(ValueError, match="finite"):
-        g.check_keypoints(np.full((68, 2), np.nan))
+        check_keypoints(np.full((68, 2), np.nan))
     with pytest.raises(ValueError, match="positive side"):
         g.crop_matrix((0, 0), 0, 96)
 

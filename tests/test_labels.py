@@ -1,4 +1,4 @@
-"""The labels' own shift, and the second opinion on them."""
+"""The shift of the labels, and the pseudo-labels."""
 
 import csv
 from pathlib import Path
@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Labelled:
-    """As much of a data set as training_labels looks at."""
+    """The part of a data set that training_labels reads."""
 
     def __init__(self, names, keypoints):
         self.paths = [Path("training") / name for name in names]
@@ -43,51 +43,51 @@ def test_shift_by_hand():
     np.testing.assert_allclose(shift_keypoints(moved, (-0.1, 0.2)), two, atol=1e-4)
 
 
-def test_centred_labels_lie_to_the_left_and_share_goes_from_there_to_the_second_opinion():
-    names, opinion = stored()
-    dataset = Labelled(names[:3], opinion[:3] + np.float32(2))
+def test_debiased_labels_lie_to_the_left_and_share_goes_from_there_to_the_pseudo_labels():
+    names, pseudo = stored()
+    dataset = Labelled(names[:3], pseudo[:3] + np.float32(2))
     assert training_labels(dataset, "raw") is dataset.keypoints
-    centred = training_labels(dataset, "debiased")
-    np.testing.assert_allclose(shift_keypoints(centred, LABEL_OFFSET), dataset.keypoints, atol=1e-3)
-    assert (centred[..., 0] < dataset.keypoints[..., 0]).all()
-    np.testing.assert_allclose(training_labels(dataset, "blended", 0.0), centred, atol=1e-4)
-    np.testing.assert_allclose(training_labels(dataset, "blended", 1.0), opinion[:3], atol=1e-4)
+    debiased = training_labels(dataset, "debiased")
+    np.testing.assert_allclose(shift_keypoints(debiased, LABEL_OFFSET), dataset.keypoints, atol=1e-3)
+    assert (debiased[..., 0] < dataset.keypoints[..., 0]).all()
+    np.testing.assert_allclose(training_labels(dataset, "blended", 0.0), debiased, atol=1e-4)
+    np.testing.assert_allclose(training_labels(dataset, "blended", 1.0), pseudo[:3], atol=1e-4)
     half = training_labels(dataset, "blended", 0.5)
-    np.testing.assert_allclose(half, (centred + opinion[:3]) / 2, atol=1e-4)
+    np.testing.assert_allclose(half, (debiased + pseudo[:3]) / 2, atol=1e-4)
 
 
 def test_rows_are_found_by_name_not_by_place():
-    names, opinion = stored()
+    names, pseudo = stored()
     dataset = Labelled([names[7], names[2]], np.zeros((2, 68, 2), np.float32))
-    np.testing.assert_array_equal(training_labels(dataset, "blended", 1.0), opinion[[7, 2]])
+    np.testing.assert_array_equal(training_labels(dataset, "blended", 1.0), pseudo[[7, 2]])
 
 
 def test_errors_say_what_to_do():
-    names, opinion = stored()
-    with pytest.raises(ValueError, match="one of given, centred, refined, got 'good'"):
-        training_labels(Labelled(names[:1], opinion[:1]), "heatmapnet_fast")
-    with pytest.raises(ValueError, match=r"no second opinion on 1 images \(nobody_1.jpg\)"):
-        training_labels(Labelled(["nobody_1.jpg"], opinion[:1]), "blended")
-    test_image = Labelled(names[:1], opinion[:1])
+    names, pseudo = stored()
+    with pytest.raises(ValueError, match="one of raw, debiased, blended, got 'refined'"):
+        training_labels(Labelled(names[:1], pseudo[:1]), "refined")
+    with pytest.raises(ValueError, match=r"no pseudo-labels of 1 images \(nobody_1.jpg\)"):
+        training_labels(Labelled(["nobody_1.jpg"], pseudo[:1]), "blended")
+    test_image = Labelled(names[:1], pseudo[:1])
     test_image.paths = [Path("test") / names[0]]  # the same name exists there, with another picture
-    with pytest.raises(ValueError, match="no second opinion on 1 images"):
+    with pytest.raises(ValueError, match="no pseudo-labels of 1 images"):
         training_labels(test_image, "blended")
 
 
-def test_the_second_opinion_covers_the_training_images_and_no_others():
+def test_the_pseudo_labels_cover_the_training_images_and_no_others():
     with open(ROOT / "data" / "checksums.csv", newline="") as file:
         listed = {row[0] for row in csv.reader(file)}
-    names, opinion = stored()
+    names, pseudo = stored()
     assert len(names) == len(set(names)) == 3462
     assert {f"training/{name}" for name in names} <= listed
-    assert np.isfinite(opinion).all()
+    assert np.isfinite(pseudo).all()
 
 
-def test_the_second_opinion_agrees_with_the_labels(real_data):
+def test_the_pseudo_labels_agree_with_the_labels(real_data):
     dataset = load_split(real_data, "official", "train")
-    opinion = training_labels(dataset, "blended", 1.0)
-    centred = training_labels(dataset, "debiased")
+    pseudo = training_labels(dataset, "blended", 1.0)
+    debiased = training_labels(dataset, "debiased")
     scale = interocular_distance(dataset.keypoints)
-    error = np.linalg.norm(opinion - centred, axis=-1).mean(axis=1) / scale
+    error = np.linalg.norm(pseudo - debiased, axis=-1).mean(axis=1) / scale
     assert 0.02 < np.median(error) < 0.05  # neither a copy of the labels nor far from them
-    assert abs(np.median(opinion[..., 0] - centred[..., 0])) / np.median(scale) < 0.005  # and not shifted
+    assert abs(np.median(pseudo[..., 0] - debiased[..., 0])) / np.median(scale) < 0.005  # and not shifted

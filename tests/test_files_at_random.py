@@ -15,7 +15,7 @@ from detector import Face, KeypointDetector
 
 ERRORS = (OSError, TypeError, ValueError)
 THOROUGH = hypothesis.settings(
-    max_examples=700, deadline=None, derandomize=True, database=None,
+    max_examples=200, deadline=None, derandomize=True, database=None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )  # fmt: skip
 
@@ -119,7 +119,7 @@ PATHS = st.one_of(
 OTHERS = st.one_of(PATHS, st.none(), st.integers(), st.binary(), st.lists(st.integers()), st.functions())
 
 
-@hypothesis.settings(THOROUGH, max_examples=400)
+@hypothesis.settings(THOROUGH, max_examples=100)
 @hypothesis.given(OTHERS)
 def test_any_other_thing(thing):
     check(thing)
@@ -135,7 +135,7 @@ def checkpoint_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("foreign")
 
 
-@hypothesis.settings(THOROUGH, max_examples=200)
+@hypothesis.settings(THOROUGH, max_examples=60)
 @hypothesis.given(
     changes=st.dictionaries(
         st.one_of(st.sampled_from(sorted(CONFIG.to_dict())), st.text(max_size=5)), VALUES, max_size=3
