@@ -11,6 +11,7 @@ chains them. The pixel convention is that of `geometry.py`.
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -366,13 +367,16 @@ def photos_folder() -> Path:
 def find_photos() -> dict[str, np.ndarray]:
     """The reader's own photos: every image in `photos_folder`, by name without its ending.
 
+    Where two names differ only in their ending, they keep it.
+
     Empty where there is no such folder; a file that is no image is an error.
     """
     folder = photos_folder()
     if not folder.is_dir():
         return {}
     paths = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in IMAGE_SUFFIXES]
-    return {path.stem: read_image(path) for path in paths}
+    stems = Counter(path.stem for path in paths)
+    return {path.stem if stems[path.stem] == 1 else path.name: read_image(path) for path in paths}
 
 
 # --- what is known about the labels -------------------------------------------------------------

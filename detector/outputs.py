@@ -77,8 +77,10 @@ def pts_image(name: str) -> tuple[str, int]:
     """
     stem, number = name.removesuffix(".pts"), 0
     further = FURTHER_FACE.fullmatch(stem)
-    if further and (_has_media_suffix(further["stem"]) or further["stem"].endswith("%")):
-        stem, number = further["stem"], int(further["number"])
+    if further:
+        image = further["stem"].rpartition("/")[2]
+        if _has_media_suffix(image) or image.endswith("%"):  # else .face1 is a part of the image's name
+            stem, number = further["stem"], int(further["number"])
     parts = [part.removesuffix("%") for part in stem.split("/")]
     return "/".join(map(_decoded, parts)), number
 

@@ -12,9 +12,9 @@ from detector.outputs import output_name, output_path, overlay_name, pts_image, 
 BASE = os.path.abspath(os.sep + "base")
 #: Pieces of names: endings of inputs and results, marks that names of ours use, and odd bytes.
 PIECES = st.sampled_from(
-    ["a", "a", "b", ".", "..", " ", "%", "%25", "%~", "%up", "~", ".jpg", ".JPG", ".png", ".gif", ".mp4", ".avi",
-     ".pts", ".csv", ".face1", ".face2", "\r", "\n", "\x7f", ":", "webcam:0", "webcam%3A0", "\u00e9", "\u202e",
-     os.fsdecode(b"\xff"), "x" * 90, "y" * 240]
+    ["a", "a", "b", ".", "..", " ", "%", "%25", "%~", "%up", "~", ".jpg", ".JPG", ".png", ".gif", ".mp4",
+     ".avi", ".pts", ".csv", ".face1", ".face2", "\r", "\n", "\x7f", ":", "webcam:0", "webcam%3A0", "\u00e9",
+     "\u202e", os.fsdecode(b"\xff"), "x" * 90, "y" * 240]
 )  # fmt: skip
 NAMES = st.lists(PIECES, min_size=1, max_size=5).map("".join)
 
