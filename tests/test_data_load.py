@@ -154,7 +154,7 @@ def test_free_photos_and_own_photos(tmp_path, monkeypatch):
     monkeypatch.setenv("KEYPOINTS_PHOTOS", str(tmp_path))
     assert find_photos()["red"].shape == (6, 8, 3)
     assert find_photos()["red"][0, 0].tolist() == [255, 0, 0]
-    shutil.copy(tmp_path / "red.png", tmp_path / "red.jpg")
+    Image.new("RGB", (8, 6), (0, 0, 255)).save(tmp_path / "red.jpg")
     assert sorted(find_photos()) == ["red.jpg", "red.png"]
 
 
