@@ -167,9 +167,13 @@ def _write_pts_folder(
 ) -> None:
     folder.mkdir(parents=True)
     for image in found:
+        names = pts_names(image.image, base, len(image.faces))
         try:
-            for name, face in zip(pts_names(image.image, base, len(image.faces)), image.faces, strict=True):
-                write_pts(output_path(folder, name), face.keypoints)
+            for name, face in zip(names, image.faces, strict=True):
+                target = output_path(folder, name)
+                if target.exists():
+                    raise ValueError(f"{image.image} is there twice, perhaps in two spellings")
+                write_pts(target, face.keypoints)
         except OSError as error:
             if report is None or error.errno != errno.ENAMETOOLONG:
                 raise

@@ -9,6 +9,7 @@ from files import cv2
 from landmarks import CLOSED_GROUPS, GROUPS
 
 LINE_RGB, POINT_RGB, BOX_RGB = (255, 255, 255), (255, 0, 255), (255, 208, 0)
+MAX_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # pixels that these kinds of files can hold
 FRACTION_BITS = 4  # OpenCV draws at fractions of a pixel, given as integers
 
 
@@ -54,11 +55,9 @@ def encode_image(image: np.ndarray, suffix: str) -> bytes:
     suffix: the ending that says its kind, one of `outputs.WRITABLE_IMAGES`.
     Raises ValueError for an image that this kind of file cannot hold.
     """
-    try:
+    height, width = image.shape[:2]
+    if max(height, width) <= MAX_SIDE.get(suffix.lower(), max(height, width)):
         done, data = cv2.imencode(suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    except cv2.error:
-        done = False
-    if not done:
-        height, width = image.shape[:2]
-        raise ValueError(f"an image of {width} x {height} pixels cannot be written as {suffix}")
-    return data.tobytes()
+        if done:
+            return data.tobytes()
+    raise ValueError(f"an image of {width} x {height} pixels cannot be written as {suffix}")

@@ -229,6 +229,13 @@ def test_a_pts_file_that_cannot_be_written_is_one_image(tmp_path):
     assert [image.image for image in read_results(tmp_path / "pts")] == ["b.jpg"]
 
 
+def test_one_image_in_two_spellings_is_an_error(tmp_path):
+    found = [ImageFaces(name, (9, 9), [random_face(0)]) for name in ("in/a.jpg", "in/../in/a.jpg")]
+    with pytest.raises(ValueError, match="there twice"):
+        write_results(found, tmp_path / "pts", "pts")
+    assert os.listdir(tmp_path) == []
+
+
 def test_a_carriage_return_in_a_name_comes_back(tmp_path):
     found = [ImageFaces("a\rb.jpg", (9, 9), [random_face(0)])]
     write_results(found, tmp_path / "a.csv", "csv")
