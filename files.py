@@ -7,10 +7,13 @@ import io
 import itertools
 import json
 import os
+import platform
 import re
 import shutil
 import stat
+import sys
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -506,3 +509,100 @@ def write_json(path, values: dict) -> None:
     """Write `values` as indented JSON; a reader never sees half a file."""
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+# --- running a command --------------------------------------------------------------------------
+
+LOCK_FILE = ".lock"
+LOCK_WAIT_S = 2.0  # a killed run's processes need a moment to end
+
+
+class LockedError(RuntimeError):
+    """Another run is working in the folder."""
+
+
+@contextmanager
+def run_lock(folder) -> Iterator[None]:
+    """A block in which no other run can work in the folder: a lock on the file `.lock` in it.
+
+    The operating system releases the lock when the process ends, however it ends; the file stays.
+    Raises LockedError, which says who holds the lock, if another process has it.
+    """
+    from filelock import FileLock, Timeout  # only commands need it
+
+    path = Path(folder) / LOCK_FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_symlink():
+        raise ValueError(f"{path} is a link; remove it")
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=LOCK_WAIT_S, poll_interval=0.1)
+    except Timeout as error:
+        holder = ""
+        with suppress(OSError):
+            holder = path.read_text(encoding="utf-8", errors="replace").strip()
+        raise LockedError(
+            f"another run is working in {folder} ({holder or 'who it is cannot be read'}); wait for its end, "
+            "or name another folder"
+        ) from error
+    try:
+        with suppress(OSError):  # Windows lets nobody write into a locked file
+            started = time.strftime("%Y-%m-%d %H:%M:%S")
+            path.write_text(
+                f"process {os.getpid()} on {platform.node()}, since {started}\n", encoding="utf-8"
+            )
+        yield
+    finally:
+        lock.release()
+
+
+def run_command(name: str, function: Callable[[], int], *, debug: bool = False, interrupted: str = "") -> int:
+    """Call the function that a command consists of, and return the exit code.
+
+    An error becomes one line on standard error, and the exit code 1; with `debug` its traceback is shown
+    instead. Ctrl-C becomes 130.
+
+    name: of the command, with which the line begins. function: returns the exit code.
+    interrupted: what to say after Ctrl-C, for example how to go on.
+    """
+    for stream in (sys.stdout, sys.stderr):  # names of files may be no text
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="surrogateescape" if stream is sys.stdout else "backslashreplace")
+    try:
+        code = function()
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. {interrupted}".rstrip(), file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output has closed it, as head does
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        if debug:
+            raise
+        print(f"{name}: {one_line(error_message(error))}", file=sys.stderr)
+        return 1
+
+
+#: Errors whose text is written for the user. Of others the type is named too.
+EXPLAINED = (ValueError, RuntimeError, ImportError)
+
+
+def error_message(error: BaseException) -> str:
+    """What an error says, for people: with the path and without the number for errors of the system."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = str(error)
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory: {text}".removesuffix(": ")
+    if text and isinstance(error, (*EXPLAINED, OSError)):
+        return text
+    return f"{type(error).__name__}{text and ': '}{text} (--debug shows where)"
+
+
+def one_line(text: str) -> str:
+    """A text without line ends, and with other control characters escaped."""
+    text = re.sub(r"\s*\n\s*", " ", text.strip())
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

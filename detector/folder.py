@@ -1,11 +1,11 @@
-"""What `detect.py` was asked to look at: images, globs, folders, videos, cameras.
+"""The inputs of detect.py (images, patterns, folders, videos, cameras), and faces in many images.
 
-Folders are read as they are listed, so that any number of files fits into memory.
+Folders are read while they are listed, so that any number of files fits into memory.
 """
 
+import errno
 import glob
 import os
-import re
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,26 +18,26 @@ from threading import Thread
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from detector.formats import output_path
-from detector.overlay import draw_faces, encode_like
+from detector.outputs import CAMERA, VIDEO_SUFFIXES, output_path, overlay_name
+from detector.overlay import draw_faces, encode_image
 from detector.predictor import Face, KeypointDetector, check_boxes, filter_faces
 from detector.results import ImageFaces
 from files import IMAGE_SUFFIXES, atomic_path, cv2, to_rgb
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv")
-CAMERA = re.compile(r"webcam:[0-9]+")
 SORTED_AT_ONCE = 10_000
 
 
 def is_video(name: str) -> bool:
-    """Whether an input is a camera (webcam:0), a stream (rtsp://...) or a file that ends like a video."""
-    return bool(CAMERA.fullmatch(name)) or "://" in name or Path(name).suffix.lower() in VIDEO_SUFFIXES
+    """True for a camera (webcam:0), a stream (rtsp://...) and a file that ends like a video."""
+    if CAMERA.fullmatch(name) or "://" in name:
+        return True
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES and not os.path.isdir(name)
 
 
 def expand_globs(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
-    """The inputs with each pattern (*, ?, [], **) replaced by what it matches, and patterns without a match.
+    """The inputs with patterns (*, ?, [], **) replaced by what they match, and the patterns without a match.
 
-    A name that exists is no pattern, whatever is in it.
+    A name that exists is not a pattern.
     """
     names, unmatched = [], []
     for item in inputs:
@@ -52,28 +52,45 @@ def expand_globs(inputs: Iterable[str]) -> tuple[list[str], list[str]]:
 
 
 def list_images(
-    inputs: Iterable[str], report: Callable[[str, str], None], *, skip_folder=None
+    inputs: Iterable[str],
+    report: Callable[[str, str], None],
+    *,
+    note: Callable[[str], None] = lambda text: None,
+    skip_folder=None,
+    is_result: Callable[[str], bool] = lambda path: False,
 ) -> Iterator[str]:
     """Paths of images, lazily: of a folder the images below it (by their ending), else the input itself.
 
-    report: called with an input and what is wrong with it. skip_folder: not entered, because results
-        of earlier runs are there.
+    report: called with an input that gives no image, and what is wrong with it. note: called with what the
+        user should know besides. skip_folder: not entered, because it holds results. is_result: true for
+        paths that are results, which are left out.
     """
     skipped = None if skip_folder is None else os.path.realpath(skip_folder)
     for item in inputs:
         if not os.path.isdir(item):
-            yield item
+            if is_result(item):
+                report(item, "this is a result of the same output folder")
+            else:
+                yield item
             continue
-        empty = True
+        images = videos = 0
         for path in _walk(item, report, skipped):
-            empty = False
-            yield path
-        if empty:
+            if not path.lower().endswith(IMAGE_SUFFIXES):
+                videos += 1
+            elif not is_result(path):
+                images += 1
+                yield path
+        if videos:
+            note(
+                f"{item}: {videos} videos in this folder were left out; to track faces in videos, name them "
+                f"one by one or by a pattern ('{os.path.join(item, '*.mp4')}')"
+            )
+        if not images:
             report(item, f"no image in this folder (files ending in {', '.join(IMAGE_SUFFIXES)})")
 
 
 def _walk(folder: str, report: Callable[[str, str], None], skipped: str | None) -> Iterator[str]:
-    """Images of a folder, then those of its folders; hidden ones and links to folders are left out."""
+    """Images and videos of a folder, then of the folders in it; without hidden ones and links to folders."""
     folders = []
     try:
         with os.scandir(folder) as entries:
@@ -82,7 +99,7 @@ def _walk(folder: str, report: Callable[[str, str], None], skipped: str | None) 
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
-                elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+                elif entry.name.lower().endswith((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)):
                     yield entry.path
     except OSError as error:
         report(folder, f"the folder cannot be read: {error.strerror}")
@@ -92,16 +109,16 @@ def _walk(folder: str, report: Callable[[str, str], None], skipped: str | None) 
 
 
 def _sorted_in_blocks(entries: Iterable[os.DirEntry]) -> Iterator[os.DirEntry]:
-    """Sorted by name, except that a huge folder is sorted a block at a time to save memory."""
+    """Entries sorted by name; those of a very large folder in blocks, to save memory."""
     entries = iter(entries)
     while block := list(islice(entries, SORTED_AT_ONCE)):
         yield from sorted(block, key=lambda entry: entry.name)
 
 
 def common_base(inputs: Iterable[str]) -> Path:
-    """The folder from which on paths of inputs are kept in the output: what all of them have in common.
+    """The deepest folder that holds all inputs; the output keeps the folders below it.
 
-    A folder counts itself, a file the folder that it is in.
+    Of an input that is a folder, that folder counts; of a file, the folder that it is in.
     """
     folders = [
         os.path.abspath(item if os.path.isdir(item) else os.path.dirname(item) or ".") for item in inputs
@@ -115,6 +132,8 @@ def common_base(inputs: Iterable[str]) -> Path:
 MAX_PIXEL_BYTES = 64 * 2**20  # of images that wait for the network
 AHEAD = 2  # images that each worker may have read ahead
 MAX_WORKERS = 8
+#: What reading, searching or drawing an image may raise without ending a run over many.
+ERRORS_OF_AN_IMAGE = (OSError, ValueError, OverflowError, MemoryError, cv2.error)
 
 
 def available_cores() -> int:
@@ -125,17 +144,18 @@ def available_cores() -> int:
 
 
 def workers_for(cores: int) -> int:
-    """How many processes should search a long list of images.
+    """The number of processes that should search a long list of images.
 
-    Without any, OpenCV spreads each search over the cores; a process searches on one. On two cores, none is
-    as quick as two, and one takes 1.7 times as long (benchmarks/detecting/README.md). More cores were not measured.
+    0 means that this process searches, on all cores through OpenCV's threads; further processes search on one
+    core each. On two cores, 0 is as fast as 2; 1 takes 1.7 times as long (benchmarks/detecting/README.md).
+    More cores were not measured.
     """
     return min(cores, MAX_WORKERS) if cores > 2 else 0
 
 
 @dataclass(frozen=True)
 class SearchedImage:
-    """An image with its boxes, on the way to the network; with an error neither."""
+    """An image and the boxes that the face detector proposes; with an error neither."""
 
     path: str
     image: np.ndarray | None = None
@@ -144,7 +164,7 @@ class SearchedImage:
 
 
 class ImageSearch(Dataset):
-    """Reads images and looks for faces; indexed by path."""
+    """Images and their proposed boxes, indexed by path."""
 
     def __init__(self, face_detector: Callable[[np.ndarray], np.ndarray]):
         self.face_detector = face_detector
@@ -153,31 +173,39 @@ class ImageSearch(Dataset):
         try:
             image = to_rgb(path)
             return SearchedImage(path, image, check_boxes(self.face_detector(image), image))
-        except (OSError, ValueError, MemoryError, cv2.error) as error:
-            return SearchedImage(path, error=str(error) or type(error).__name__)
+        except ERRORS_OF_AN_IMAGE as error:
+            return SearchedImage(path, error=_message(error))
 
 
 def check_not_input(target: Path, path: str) -> None:
-    """ValueError where a result would replace what it was made from."""
+    """Raises ValueError where a result would replace the input that it was made from."""
     if target.exists() and os.path.exists(path) and os.path.samefile(target, path):
         raise ValueError(f"{target} would be replaced by its own result; name another folder with --output")
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """Where overlays go: below `folder`, in the folders that the images have below `base`."""
+    """Where images with the faces drawn in go: below `folder`, in the folders that they have below `base`."""
 
     folder: Path
     base: Path
 
     def save(self, path: str, image: np.ndarray, faces: list[Face]) -> None:
-        """Write the image with its faces drawn in; formats that cannot be written become PNG."""
-        place = output_path(self.folder, path, self.base)
-        ending, data = encode_like(place.suffix, draw_faces(image, faces))
-        target = place.with_name(place.name.removesuffix(place.suffix) + ending)
+        """Write the image with its faces drawn in; a kind that cannot be written becomes PNG.
+
+        Raises ValueError or OSError for an image that cannot be drawn or written.
+        """
+        target = output_path(self.folder, overlay_name(path, self.base))
         check_not_input(target, path)
+        data = encode_image(draw_faces(image, faces), target.suffix)
         with atomic_path(target) as temporary:
             temporary.write_bytes(data)
+
+
+#: Errors of one file's name or place, after which other files can still be written.
+ERRORS_OF_ONE_FILE = frozenset(
+    (errno.ENAMETOOLONG, errno.EINVAL, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ELOOP, errno.EILSEQ)
+)
 
 
 def detect_paths(
@@ -192,29 +220,56 @@ def detect_paths(
 
     workers: processes that read images and look for faces; 0 does it here.
     batch: images that go through the network together; fewer if they are large.
-    drawing: also write overlays; when a list comes out, its overlays are written.
-    An image that cannot be read comes out with its `error`. Faces are those that
+    drawing: also write images with the faces drawn in, before the list comes out.
+    An image that cannot be read, or drawn, comes out with its `error`. Faces are those that
     `detector(image)` gives, up to a few hundredths of a pixel.
     """
     for group in _in_groups(_search(paths, detector.face_detector, workers), batch):
-        readable = [item for item in group if not item.error]
-        images, boxes = [item.image for item in readable], [item.boxes_xyxy for item in readable]
-        proposed = iter(detector.detect_batch(images, boxes))
-        found = []
-        for item in group:
-            if item.error:
-                found.append(ImageFaces(item.path, error=item.error))
-                continue
-            faces = filter_faces(next(proposed), detector.min_confidence)
-            height, width = item.image.shape[:2]
-            found.append(ImageFaces(item.path, (width, height), faces))
-            if drawing is not None:
-                drawing.save(item.path, item.image, faces)
-        yield found
+        yield [
+            item if isinstance(item, ImageFaces) else _finish(*item, drawing)
+            for item in _detect_group(detector, group)
+        ]
+
+
+def _detect_group(
+    detector: KeypointDetector, group: list[SearchedImage]
+) -> list[ImageFaces | tuple[SearchedImage, list[Face]]]:
+    """Each image with its faces, or its error."""
+    readable = [item for item in group if not item.error]
+    try:
+        proposed = iter(
+            detector.detect_batch([item.image for item in readable], [item.boxes_xyxy for item in readable])
+        )
+    except ERRORS_OF_AN_IMAGE as error:
+        if len(readable) > 1:  # one of them is to blame
+            return [found for item in group for found in _detect_group(detector, [item])]
+        return [ImageFaces(item.path, error=item.error or _message(error)) for item in group]
+    return [
+        ImageFaces(item.path, error=item.error)
+        if item.error
+        else (item, filter_faces(next(proposed), detector.min_confidence))
+        for item in group
+    ]
+
+
+def _finish(item: SearchedImage, faces: list[Face], drawing: Drawing | None) -> ImageFaces:
+    height, width = item.image.shape[:2]
+    if drawing is not None:
+        try:
+            drawing.save(item.path, item.image, faces)
+        except ERRORS_OF_AN_IMAGE as error:
+            if isinstance(error, OSError) and error.errno not in ERRORS_OF_ONE_FILE:
+                raise
+            return ImageFaces(item.path, error=f"the faces cannot be drawn into it: {_message(error)}")
+    return ImageFaces(item.path, (width, height), faces)
+
+
+def _message(error: Exception) -> str:
+    return str(error) or type(error).__name__
 
 
 def _search(paths: Iterable[str], face_detector: Callable, workers: int) -> Iterator[SearchedImage]:
-    """Through a DataLoader, which hands out paths one at a time and keeps their order."""
+    """The images of the paths with their boxes, in order, from a DataLoader."""
     loader = DataLoader(
         ImageSearch(face_detector),
         batch_size=None,
@@ -230,7 +285,7 @@ def _search(paths: Iterable[str], face_detector: Callable, workers: int) -> Iter
 
 @contextmanager
 def _without_opencv_threads() -> Iterator[None]:
-    """A forked process that inherits OpenCV's threads by name only waits for them for ever."""
+    """A block in which OpenCV has one thread: a forked process would wait for threads that it lacks."""
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
     try:
@@ -250,7 +305,7 @@ def _prepare_worker(number: int) -> None:
 
 
 def _leave_with_the_main_process() -> None:
-    """PyTorch's workers notice that the main process was killed, but then wait for it to take an image."""
+    # PyTorch's workers notice that the main process was killed, but then wait for it to take an image.
     parent_process().join()
     os._exit(1)
 

@@ -1,23 +1,24 @@
 """Results as files: JSON, CSV, COCO keypoints and iBUG `.pts`.
 
     write_results(found, "faces.json", "coco")     # or 'json', 'csv'; for 'pts' a folder
-    found = read_results("faces.json")             # the format shows in the content
+    found = read_results("faces.json")             # the format is recognised by the content
 
-Files are written beside and then renamed, item by item, so that any number of images
-fits into memory. Precision and units: detector/results.py.
+Files are written item by item, so that any number of images fits into memory, and appear when they are
+whole. Precision and units: detector/results.py. Names of .pts files: detector/outputs.py.
 """
 
 import csv
+import errno
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count, pairwise
 from pathlib import Path
 from typing import TextIO
 
 import numpy as np
 
+from detector.outputs import files_below, output_path, pts_image, pts_names
 from detector.predictor import Face
 from detector.results import (
     COLUMNS,
@@ -36,29 +37,52 @@ from landmarks import CLOSED_GROUPS, GROUPS, NUM_KEYPOINTS, check_keypoints
 
 FORMATS = ("json", "csv", "coco", "pts")
 PTS_ORIGIN = 1  # these files count pixels from 1
-FURTHER_FACE = re.compile(r"(?P<stem>.+)\.face(?P<number>[0-9]+)")
 
 
-def write_results(found: Iterable[ImageFaces], path, format: str = "json", *, base=None) -> None:
-    """Write results to a file; with 'pts' to a folder, one file a face.
+def write_results(
+    found: Iterable[ImageFaces],
+    path,
+    format: str = "json",
+    *,
+    base=None,
+    report: Callable[[str, str], None] | None = None,
+) -> None:
+    """Write results to a file; with 'pts' to a folder, one file per face.
 
     found: iterated more than once (an iterator is made a list).
-    'json' keeps everything; 'coco' leaves out unreadable images; 'csv' has one row per face;
-    'pts' holds keypoints alone: a.pts is the first face of a.jpg, a.face1.pts its second, in
-    the folders of the images below `base` (by default their common folder). If an a.png lies
-    beside the a.jpg, its file is a.png.pts. What was at `path` is replaced.
+    format: 'json' keeps everything; 'coco' leaves out images that could not be read; 'csv' has one row per
+        face; 'pts' holds keypoints alone: a.jpg.pts is the first face of a.jpg, a.jpg.face1.pts its second,
+        in the folders of the images below `base` (by default their common folder).
+    report: called with an image and what is wrong where its .pts files cannot be written; without it, that
+        is an error.
+    A file, or a folder of .pts files, that was at `path` is replaced.
+    Raises ValueError for a path at which there is anything else.
     """
     found = list(found) if isinstance(found, Iterator) else found
     path = Path(path)
+    _check_replaceable(path, format)
     if format == "pts":
         with atomic_path(path) as folder:
-            _write_pts_folder(found, folder, common_folder(found) if base is None else Path(base))
+            base = common_folder(found) if base is None else Path(base)
+            _write_pts_folder(found, folder, base, report)
         return
     with (
         atomic_path(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file,
     ):  # names of files may be no text
         write_text(found, file, format)
+
+
+def _check_replaceable(path: Path, format: str) -> None:
+    if format != "pts":
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, which a file of results does not replace")
+    elif path.is_dir():
+        other = next((file for file in files_below(path) if file.suffix != ".pts"), None)
+        if other is not None:
+            raise ValueError(f"{path} holds {other.name}, and only a folder of .pts files is replaced")
+    elif path.exists():
+        raise ValueError(f"{path} is a file, which a folder of .pts files does not replace")
 
 
 def write_text(found: Iterable[ImageFaces], file: TextIO, format: str) -> None:
@@ -72,9 +96,9 @@ def write_text(found: Iterable[ImageFaces], file: TextIO, format: str) -> None:
 def read_results(path) -> list[ImageFaces]:
     """Results from a file that `write_results` wrote, or a folder of .pts files.
 
-    .pts files say neither the image's ending and size nor boxes: the image is named without
-    ending, and the box is the smallest around the keypoints.
-    Raises FileNotFoundError, or ValueError for anything else.
+    .pts files hold neither the image's size nor boxes: the box is the smallest around the keypoints.
+    a.jpg.pts is the face of a.jpg, b.pts that of an image named b.
+    Raises FileNotFoundError, or ValueError for a file that holds no results.
     """
     path = Path(path)
     if path.is_dir():
@@ -82,7 +106,7 @@ def read_results(path) -> list[ImageFaces]:
     if not path.is_file():
         raise FileNotFoundError(f"no results at {path}")
     if path.suffix == ".pts":
-        return [_pts_image(path, path.stem)]
+        return [_read_pts_file(path, pts_image(path.name)[0])]
     try:
         if path.suffix == ".csv":
             return _read_csv(path)
@@ -103,9 +127,12 @@ def _write_json(found: Iterable[ImageFaces], file: TextIO) -> None:
 
 
 def _write_csv(found: Iterable[ImageFaces], file: TextIO) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows(to_rows(found))
+    plain = csv.writer(file, lineterminator="\n")
+    quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+    plain.writerow(COLUMNS)
+    for row in to_rows(found):
+        # Python quotes a carriage return by itself only from 3.13 on
+        (quoted if "\r" in row[0] else plain).writerow(row)
 
 
 def _read_csv(path: Path) -> list[ImageFaces]:
@@ -135,50 +162,36 @@ def common_folder(found: Iterable[ImageFaces]) -> Path:
     return Path(common or ".")
 
 
-def _write_pts_folder(found: Iterable[ImageFaces], folder: Path, base: Path) -> None:
+def _write_pts_folder(
+    found: Iterable[ImageFaces], folder: Path, base: Path, report: Callable[[str, str], None] | None
+) -> None:
     folder.mkdir(parents=True)
     for image in found:
-        name = output_path(folder, image.image, base)
-        paths = _pts_paths(name.with_suffix(""), len(image.faces))
-        if any(path.exists() for path in paths):
-            paths = _pts_paths(name, len(image.faces))
-        for path, face in zip(paths, image.faces, strict=True):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_pts(path, face.keypoints)
+        names = pts_names(image.image, base, len(image.faces))
+        try:
+            for name, face in zip(names, image.faces, strict=True):
+                target = output_path(folder, name)
+                if target.exists():
+                    raise ValueError(f"{image.image} is there twice, perhaps in two spellings")
+                write_pts(target, face.keypoints)
+        except OSError as error:
+            if report is None or error.errno != errno.ENAMETOOLONG:
+                raise
+            report(image.image, f"its .pts file cannot be written: {error.strerror}")
 
 
-def _pts_paths(stem: Path, count: int) -> list[Path]:
-    further = [""] + [f".face{number}" for number in range(1, count)]
-    return [stem.with_name(f"{stem.name}{ending}.pts") for ending in further[:count]]
-
-
-def output_path(folder: Path, image: str, base: Path) -> Path:
-    """Where what belongs to an image goes: the image's path from `base` on, below `folder`."""
-    relative = Path(os.path.relpath(os.path.abspath(image), os.path.abspath(base)))
-    return folder / Path(*[part for part in relative.parts if part != os.pardir])
-
-
-def _pts_image(path: Path, name: str) -> ImageFaces:
+def _read_pts_file(path: Path, image: str) -> ImageFaces:
     keypoints = read_pts(path, PTS_ORIGIN)
-    return ImageFaces(name, None, [make_face(keypoints, box_from_keypoints(keypoints))])
+    return ImageFaces(image, None, [make_face(keypoints, box_from_keypoints(keypoints))])
 
 
 def _read_pts_folder(folder: Path) -> list[ImageFaces]:
+    named = [(*pts_image(path.relative_to(folder).as_posix()), path) for path in folder.rglob("*.pts")]
     images: dict[str, ImageFaces] = {}
-    for path in sorted(folder.rglob("*.pts"), key=lambda path: (path.parent, *_pts_order(path))):
-        name = path.relative_to(folder).with_suffix("").as_posix()
-        further = FURTHER_FACE.fullmatch(name)
-        image = _pts_image(path, further["stem"] if further else name)
-        images.setdefault(image.image, image)
-        if images[image.image] is not image:
-            images[image.image].faces.extend(image.faces)
+    for name, _, path in sorted(named):
+        faces = _read_pts_file(path, name).faces
+        images.setdefault(name, ImageFaces(name)).faces.extend(faces)
     return list(images.values())
-
-
-def _pts_order(path: Path) -> tuple[str, int]:
-    """Faces of one image in their order: a.pts, a.face2.pts, a.face10.pts."""
-    further = FURTHER_FACE.fullmatch(path.stem)
-    return (further["stem"], int(further["number"])) if further else (path.stem, 0)
 
 
 # --- COCO ---------------------------------------------------------------------------------------
@@ -205,7 +218,7 @@ def category() -> dict:
 
 
 def write_coco(found: Iterable[ImageFaces], file: TextIO) -> None:
-    """Write images and faces, an item a line.
+    """Write images and faces, one item per line.
 
     found: iterated twice (images, then faces), so it must not be an iterator. Images
         that could not be read are left out; ids count from 1.
@@ -264,7 +277,7 @@ def read_coco(values: dict) -> list[ImageFaces]:
         for item in values["annotations"]:
             images[item["image_id"]].faces.append(_face_of(item))
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a COCO keypoints file: {error!r} is missing or wrong") from error
+        raise ValueError(f"not a COCO file of keypoints: {error!r} is missing or wrong") from error
     return list(images.values())
 
 

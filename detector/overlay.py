@@ -1,4 +1,4 @@
-"""Faces drawn into an image, for looking at results."""
+"""Faces drawn into an image."""
 
 from collections.abc import Iterable
 
@@ -9,15 +9,14 @@ from files import cv2
 from landmarks import CLOSED_GROUPS, GROUPS
 
 LINE_RGB, POINT_RGB, BOX_RGB = (255, 255, 255), (255, 0, 255), (255, 208, 0)
-WRITABLE = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MAX_SIDE = {".jpg": 65_500, ".jpeg": 65_500, ".webp": 16_383}  # pixels that these kinds of files can hold
 FRACTION_BITS = 4  # OpenCV draws at fractions of a pixel, given as integers
 
 
 def draw_faces(image: np.ndarray, faces: Iterable[Face]) -> np.ndarray:
     """A copy of an HxWx3 uint8 RGB image with boxes, keypoints and the lines between them.
 
-    Lines are as wide as suits the size of each face. Where a face reports how sure it is, that
-    stands above its box.
+    The lines of a larger face are thicker. The confidence, where it is known, stands above the box.
     """
     drawn = image.copy()
     for face in faces:
@@ -50,14 +49,15 @@ def _draw_box(drawn: np.ndarray, face: Face) -> None:
         cv2.putText(drawn, text, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * width, BOX_RGB, width, cv2.LINE_AA)
 
 
-def encode_like(suffix: str, image: np.ndarray) -> tuple[str, bytes]:
-    """An HxWx3 uint8 RGB image as the bytes of a file, and the ending it should have.
+def encode_image(image: np.ndarray, suffix: str) -> bytes:
+    """An HxWx3 uint8 RGB image as the bytes of an image file.
 
-    suffix: the ending of the original ('.jpg'); what cannot be written gets '.png' behind it.
+    suffix: the ending that says its kind, one of `outputs.WRITABLE_IMAGES`.
+    Raises ValueError for an image that this kind of file cannot hold.
     """
-    kind = suffix.lower() if suffix.lower() in WRITABLE else ".png"
-    ending = suffix if kind == suffix.lower() else f"{suffix}.png"
-    done, data = cv2.imencode(kind, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-    if not done:
-        raise ValueError(f"an image of shape {image.shape} cannot be written as {kind}")
-    return ending, data.tobytes()
+    height, width = image.shape[:2]
+    if max(height, width) <= MAX_SIDE.get(suffix.lower(), max(height, width)):
+        done, data = cv2.imencode(suffix.lower(), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        if done:
+            return data.tobytes()
+    raise ValueError(f"an image of {width} x {height} pixels cannot be written as {suffix}")

@@ -1,11 +1,11 @@
-"""The same as batch.py, over a cluster: Ray Data maps shards of paths, on whichever node is free.
+"""Faces in many images on a cluster: Ray Data hands lists of paths to the nodes that are free.
 
     python detect.py frames/ --output out --engine ray
 
-Needs requirements-ray.txt. Run it on a node of a running cluster (`ray start`), or without one,
-then Ray starts on this machine. Every node needs the images, this repository, and its
-packages under the same paths: a shared file system. Nodes may die, except the one that
-this runs on: Ray repeats what was lost, and every image counts once.
+Needs requirements-ray.txt. Run it on a node of a running cluster (`ray start`); without a cluster,
+Ray starts on this machine. Every node needs the images, this repository and its packages under the
+same paths: a shared file system. Any node may die except the one that runs detect.py: Ray repeats
+what was lost, and every image counts once.
 """
 
 import json
@@ -23,40 +23,42 @@ from detector.predictor import KeypointDetector
 from detector.results import ImageFaces, from_dict, to_dict
 
 ROOT = Path(__file__).parent.parent
-SHARD = 64  # images a task: minutes lost at most when a node dies
+SHARD = 64  # images per task; that many are repeated when a node dies
 WAVE = 500  # shards that Ray knows of at a time, so that memory does not grow with the number of files
 
 
 def connect() -> None:
-    """Join the cluster that RAY_ADDRESS names or that was started here, else start Ray on this machine.
+    """Join the cluster that RAY_ADDRESS names or that runs on this machine; else start Ray on this machine.
 
-    Raises ImportError that says what to install, RuntimeError where Ray does not start.
+    Raises ImportError, which says what to install, and RuntimeError if Ray does not start.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # without this, Ray reports to its makers
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise ImportError(f"--engine ray needs Ray ({error}): pip install -r requirements-ray.txt") from error
     ray.data.DataContext.get_current().enable_progress_bars = False
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # else it tells of each step on standard error
+    logging.getLogger("ray.data").setLevel(
+        logging.ERROR
+    )  # without this, it prints each step on standard error
     if not ray.is_initialized():
         paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
         try:
             ray.init(runtime_env={"env_vars": {"PYTHONPATH": paths}}, logging_level="error")
-        except Exception as error:  # Ray raises all kinds, plain Exception among them
+        except Exception as error:  # Ray raises many types, Exception itself among them
             raise RuntimeError(f"Ray does not start: {error}") from error
 
 
 def detect_with_ray(
     paths: Iterable[str], load: dict, options: dict, *, tasks: int | None = None, shard: int = SHARD
 ) -> Iterator[list[ImageFaces]]:
-    """Results of all paths, a shard at a time, in the order in which shards are done.
+    """Results of all paths, one list per shard, in the order in which shards are done.
 
-    load: arguments of `KeypointDetector.from_pretrained`; options: of `detect_paths`.
-    tasks: at most so many at a time, of one CPU each; None for as many as there are CPUs.
-    Raises RuntimeError for what would have stopped the run on one machine too, if Ray gives up, or
-    if it gives less than it was asked for.
+    load: arguments of `KeypointDetector.from_pretrained`. options: arguments of `detect_paths`.
+    tasks: number of tasks at a time, of one CPU each; None for as many as there are CPUs.
+    Raises RuntimeError for an error that would end the run on one machine too, if Ray gives up, and if it
+    returns fewer results than paths.
     """
     connect()
     if (Path(load["name"]) / CONFIG_FILE).is_file():
@@ -96,26 +98,26 @@ def _until_it_gives_up(rows: Iterable[dict]) -> Iterator[dict]:
 
 
 def detect_shard(row: dict, load: dict, options: dict, folder: str) -> dict:
-    """What a task does: the paths in row['shard'] become results in ['found'], both as JSON.
+    """One task: results of the paths in row['shard'] as ['found'], both as JSON.
 
-    What stops it becomes ['problem']: of an exception Ray would make a page of its own stack.
+    An error becomes ['problem'], because Ray would print a page of its own stack for an exception.
     """
     names = json.loads(row["shard"])
     paths = [os.path.join(folder, name) for name in names]
     try:
         found = chain.from_iterable(detect_paths(_detector(**load), paths, **options))
         named = [_named(image, name) for image, name in zip(found, names, strict=True)]
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except Exception as error:
         return {"found": "[]", "problem": str(error) or type(error).__name__}
     return {"found": json.dumps([to_dict(image) for image in named]), "problem": ""}
 
 
 def _named(image: ImageFaces, name: str) -> ImageFaces:
-    """Named as it was asked for, also where an error speaks of it."""
+    """The result under the name that was asked for, also in its error."""
     return replace(image, image=name, error=image.error.replace(image.image, name))
 
 
 @lru_cache(maxsize=1)
 def _detector(**load) -> KeypointDetector:
-    """Loaded once in each worker process, which Ray uses for many tasks."""
+    """The detector, loaded once in each worker process, which Ray uses for many tasks."""
     return KeypointDetector.from_pretrained(**load)

@@ -1,11 +1,11 @@
-"""What was found in an image, as plain values, as a pandas frame and as rows of a CSV file.
+"""The faces of an image as a dictionary for JSON, as a pandas data frame and as rows of a CSV file.
 
     found = [ImageFaces("photo.jpg", (640, 480), detector("photo.jpg"))]
     frame = to_frame(found)                  # one row per face
     found = from_frame(frame)
 
-Coordinates keep a thousandth of a pixel, confidence 1/10000. They are in pixels as
-everywhere here (geometry.py): pixel (0, 0) is centred at (0, 0), boxes are edges.
+Coordinates have 3 decimals, confidence has 4. Coordinates are in pixels (geometry.py): pixel
+(0, 0) is centred at (0, 0), boxes are edges.
 Files in several formats: detector/formats.py.
 """
 
@@ -31,7 +31,7 @@ class ImageFaces:
     """The faces of one image.
 
     image: its path or name. size_wh: width and height in pixels; None where unknown.
-    error: why the image could not be read; then there are neither size nor faces.
+    error: the reason why the image was skipped; then there are neither size nor faces.
     """
 
     image: str
@@ -40,18 +40,18 @@ class ImageFaces:
     error: str = ""
 
 
-# --- plain values, as in JSON -------------------------------------------------------------
+# --- dictionaries for JSON ------------------------------------------------------------------
 
 
 def rounded(values, decimals: int = DECIMALS) -> list:
-    """Numbers as nested lists of floats with few decimals."""
+    """Numbers as nested lists of floats, rounded to `decimals`."""
     return np.round(np.asarray(values, dtype=np.float64), decimals).tolist()
 
 
 def to_dict(found: ImageFaces) -> dict:
-    """{'image', 'size_wh', 'faces': [{'box_xyxy', 'confidence', 'keypoints', 'radius'}]}, None for NaN.
+    """The dictionary {'image', 'size_wh', 'faces': [{'box_xyxy', 'confidence', 'keypoints', 'radius'}]}.
 
-    An image that could not be read is {'image', 'error'}.
+    NaN becomes None. An image that was skipped is {'image', 'error'}.
     """
     if found.error:
         return {"image": found.image, "error": found.error}
@@ -70,7 +70,10 @@ def _face_to_dict(face: Face) -> dict:
 
 
 def from_dict(values: dict) -> ImageFaces:
-    """The inverse of `to_dict`; ValueError for anything else."""
+    """The inverse of `to_dict`.
+
+    Raises ValueError for anything else.
+    """
     try:
         if "error" in values:
             return ImageFaces(str(values["image"]), error=str(values["error"]))
@@ -88,7 +91,10 @@ def from_dict(values: dict) -> ImageFaces:
 
 
 def make_face(keypoints, box_xyxy, confidence=None, radius=None) -> Face:
-    """A `Face` from numbers that were read; None is NaN. ValueError for a wrong shape, NaN, or no area."""
+    """A `Face` from numbers that were read; None for confidence or radius is NaN.
+
+    Raises ValueError for a wrong shape, for NaN in keypoints or box, and for a box without area.
+    """
     radius = np.full(NUM_KEYPOINTS, np.nan) if radius is None else np.asarray(radius)
     if radius.shape != (NUM_KEYPOINTS,):
         raise ValueError(f"radius must have shape ({NUM_KEYPOINTS},), got {radius.shape}")
@@ -112,7 +118,10 @@ def to_rows(found: Iterable[ImageFaces]) -> Iterator[list]:
 
 
 def from_rows(columns: Sequence[str], rows: Iterable[Sequence]) -> Iterator[ImageFaces]:
-    """The inverse of `to_rows`; consecutive rows of one image belong together. '' and None are NaN."""
+    """The inverse of `to_rows`; consecutive rows of one image belong together. '' and None are NaN.
+
+    Raises ValueError for missing columns, and for a row that holds no face; it names the row.
+    """
     missing = sorted(set(COLUMNS) - set(columns))
     if missing:
         expected = ", ".join(COLUMNS[:12])

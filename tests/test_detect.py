@@ -18,7 +18,7 @@ from detector import KeypointDetector
 from detector.face_finders import FixedBoxes
 from detector.formats import read_results
 from detector.resume_log import RESUME_LOG_FILE
-from files import cv2
+from files import LOCK_FILE, LockedError, cv2, run_lock
 
 ROOT = Path(__file__).parent.parent
 
@@ -72,16 +72,145 @@ def test_folders_in_every_format(run, folder, tmp_path, format, name, images):
     assert out == f"{Path('out') / name}: 3 images, 3 faces, 1 skipped\n"
     assert err.startswith(f"detect.py: skipped: {folder / 'text.jpg'} is not an image")
     assert len(read_results(tmp_path / "out" / name)) == images
-    assert sorted(os.listdir("out")) == sorted([RESUME_LOG_FILE, "drawn", name])
+    assert sorted(os.listdir("out")) == sorted([LOCK_FILE, RESUME_LOG_FILE, "drawn", name])
     assert len(list((tmp_path / "out" / "drawn").rglob("*.*"))) == 3
 
 
-def test_results_are_not_taken_for_images(run, folder):
-    """Overlays in the folder that is looked through are not looked at the next time."""
-    for _ in range(2):
-        code, out, _ = run(folder, "--output", folder / "out", "--draw")
+@pytest.mark.parametrize("output", ["in/out", "in"])
+def test_results_are_not_taken_for_images(run, folder, output):
+    """Drawn images in the folder that is searched, or in a pattern, are no inputs of the next run."""
+    for again in ("--draw", "--resume", "--overwrite"):
+        code, out, _ = run(folder, "--output", output, "--draw", again)
         assert code == 2
         assert "3 images" in out
+    code, out, err = run(folder, f"{output}/drawn/*.png", "--output", output, "--draw", "--resume")
+    assert "3 images" in out
+    assert f"{output}/drawn/a.png: this is a result of the same output folder" in err
+
+
+def test_nothing_of_the_users_is_lost(run, folder, tmp_path):
+    """A folder pts/ or faces.json/, or a drawn image, that is in the way ends the run before any work."""
+    mine = {"pts/mine.pts": "pts", "faces.json/mine": "json", "drawn/a.png": "json", "faces.csv": "csv"}
+    for place, (name, format) in enumerate(mine.items()):
+        path = tmp_path / f"out{place}" / name
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+        for again in ("--draw", "--overwrite", "--resume"):
+            code, out, err = run(folder, "--output", f"out{place}", "--format", format, "--draw", again)
+            assert (code, out) == (1, "")
+            assert "is there already and was not written by this run" in err
+            assert name.split("/")[0] in err
+        assert path.read_text() == "mine"
+    assert run(folder, "--output", "out", "--format", "pts")[0] == 2
+    (tmp_path / "out" / "pts" / "mine.txt").write_text("mine")
+    for again in ("--overwrite", "--resume"):
+        assert "mine.txt is there already" in run(folder, "--output", "out", "--format", "pts", again)[2]
+
+
+def test_a_folder_that_is_named_like_a_video_is_a_folder(run, folder, tmp_path):
+    folder.rename(tmp_path / "dir.mp4")
+    (tmp_path / "dir.csv").write_text("mine")
+    code, out, _ = run("dir.mp4", "--output", "out", "--draw")
+    assert code == 2
+    assert "3 images" in out
+    assert sorted(os.listdir(tmp_path)) == ["dir.csv", "dir.mp4", "out"]
+    assert (tmp_path / "dir.csv").read_text() == "mine"
+
+
+def test_the_working_folder_may_be_the_output(run, folder, clip, tmp_path):
+    code, out, _err = run("in", "clips/clip.avi", "--output", ".", "--draw")
+    assert code == 2
+    assert out.splitlines()[0] == "faces.json: 3 images, 3 faces, 1 skipped"
+    assert (tmp_path / "drawn" / "in" / "a.png").exists()
+    assert (tmp_path / "videos" / "clips" / "clip.avi.csv").exists()
+
+
+def test_an_output_that_leads_elsewhere_is_refused(run, folder, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "drawn").symlink_to(tmp_path / "elsewhere")
+    code, _, _err = run(folder, "--output", "out", "--draw")
+    assert code == 1
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+def test_names_that_are_no_text(run, tmp_path):
+    """A name that is not UTF-8, one with line ends, one as long as a name may be."""
+    images = [
+        os.fsdecode(b"in/\xff.png"),
+        "in/a\r\nb.png",
+        "in/" + "l" * 251 + ".png",
+        "in/50%.png",
+        "in/\u202e.png",
+    ]
+    for name in images:
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(cv2.imencode(".png", np.zeros((16, 24, 3), np.uint8))[1].tobytes())
+    for format, name in command.RESULT_FILES.items():
+        code, _out, err = run("in", "--output", f"out-{format}", "--format", format, "--draw")
+        assert (code, err) == (0, "")
+        back = read_results(tmp_path / f"out-{format}" / name)
+        assert len(back) == len(list((tmp_path / f"out-{format}" / "drawn").iterdir())) == len(images)
+        if format != "pts":
+            assert sorted(image.image for image in back) == sorted(images)
+
+
+def test_two_runs_do_not_work_in_one_folder(run, folder, tmp_path):
+    with run_lock(tmp_path / "out"):
+        code, out, err = run(folder, "--output", "out")
+    assert (code, out) == (1, "")
+    assert f"another run is working in out (process {os.getpid()} on " in err
+    assert os.listdir(tmp_path / "out") == [LOCK_FILE]
+    assert run(folder, "--output", "out")[0] == 2
+
+
+def test_the_lock_of_a_killed_process_is_released(tmp_path):
+    script = (
+        f"from files import run_lock\nwith run_lock({str(tmp_path)!r}): print('held', flush=True); input()"
+    )
+    options = {"cwd": ROOT, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([sys.executable, "-c", script], **options)
+    assert process.stdout.readline() == "held\n"
+    with pytest.raises(LockedError, match=f"process {process.pid} on "), run_lock(tmp_path):
+        pass
+    process.kill()
+    process.communicate()
+    with run_lock(tmp_path):
+        pass
+
+
+def test_resume_notices_other_weights(run, folder, tmp_path, monkeypatch):
+    net = tmp_path / "net"
+    net.mkdir()
+    (net / "config.json").write_text("{}")
+    (net / "model.safetensors").write_bytes(b"one")
+    assert run(folder, "--output", "out", "--checkpoint", net)[0] == 2
+    (net / "model.safetensors").write_bytes(b"two")
+    code, _, err = run(folder, "--output", "out", "--checkpoint", net, "--resume")
+    assert code == 1
+    assert "(weights was '" in err
+    assert "\n" not in err.strip()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(28, "No space left on device", "out/faces.json"), "out/faces.json: No space left on device"),
+        (ValueError("two\n  lines\x1b[31m"), "two lines\\x1b[31m"),
+        (MemoryError(), "there is not enough memory"),
+        (KeyError("odd"), "KeyError: 'odd' (--debug shows where)"),
+        (ZeroDivisionError(), "ZeroDivisionError (--debug shows where)"),
+    ],
+)
+def test_no_traceback_unless_it_is_asked_for(run, folder, monkeypatch, error, message):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(KeypointDetector, "from_pretrained", fails)
+    code, _, err = run(folder, "--output", "out")
+    assert (code, err) == (1, f"detect.py: {message}\n")
+    with pytest.raises(type(error)):
+        run(folder, "--output", "out", "--debug")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +234,8 @@ def test_exit_codes(run, folder, inputs, code, message):
 @pytest.mark.parametrize(
     "arguments",
     [[], ["a.jpg", "--format", "xml"], ["a.jpg", "--min-confidence", "2"], ["a.jpg", "--batch", "0"],
-     ["a.jpg", "--workers", "-1"], ["a.jpg", "--runtime", "tf"]],
+     ["a.jpg", "--workers", "-1"], ["a.jpg", "--workers", "x"], ["a.jpg", "--batch", "9" * 5000],
+     ["a.jpg", "--resume", "--overwrite"], ["a.jpg", "--runtime", "tf"]],
 )  # fmt: skip
 def test_a_wrong_line_leaves_with_1(arguments, capsys):
     with pytest.raises(SystemExit) as left:
@@ -134,7 +264,10 @@ def test_resume_takes_new_files_and_changes_formats(run, folder):
     code, _, err = run(folder, "--output", "out", "--resume", "--min-confidence", "0.6")
     assert code == 1
     assert "min_confidence was 0.5, is 0.6" in err
-    assert run(folder, "--output", "out", "--min-confidence", "0.6")[0] == 2
+    code, _, err = run(folder, "--output", "out", "--min-confidence", "0.6")
+    assert code == 1
+    assert "--overwrite" in err
+    assert run(folder, "--output", "out", "--min-confidence", "0.6", "--overwrite")[0] == 2
 
 
 @pytest.fixture
@@ -159,10 +292,11 @@ def test_videos_and_images_in_one_line(run, folder, clip, tmp_path):
     assert "1 images, 1 faces, 0 skipped" in out
     files = sorted(p.relative_to(tmp_path).as_posix() for p in (tmp_path / "out").rglob("*.*"))
     assert files == [
-        "out/clips/clip.csv", "out/clips/clip.mov.csv", "out/drawn/clips/clip.mov.mp4",
-        "out/drawn/clips/clip.mp4", "out/drawn/in/a.png", "out/faces.json", "out/resume_log.jsonl",
+        "out/.lock", "out/drawn/clips/clip.avi.mp4", "out/drawn/clips/clip.mov.mp4", "out/drawn/in/a.png",
+        "out/faces.json", "out/resume_log.jsonl", "out/videos/clips/clip.avi.csv",
+        "out/videos/clips/clip.mov.csv",
     ]  # fmt: skip
-    table = tmp_path / "out" / "clips" / "clip.csv"
+    table = tmp_path / "out" / "videos" / "clips" / "clip.avi.csv"
     assert len(table.read_text().splitlines()) == 1 + 5
     written = table.stat().st_mtime_ns
     assert run("clips/clip.avi", "in/a.png", "--output", "out2", "--draw")[0] == 0
@@ -170,11 +304,55 @@ def test_videos_and_images_in_one_line(run, folder, clip, tmp_path):
     assert table.stat().st_mtime_ns == written
 
 
+def test_resume_notices_what_changed_about_a_video(run, clip, tmp_path):
+    assert run("clips/clip.avi", "--output", "out")[0] == 0
+    code, _, err = run("clips/clip.avi", "--output", "out", "--resume", "--min-confidence", "0.7")
+    assert code == 1
+    assert "min_confidence was 0.5, is 0.7" in err
+    with clip.open("ab") as file:
+        file.write(b"more")
+    code, _, err = run("clips/clip.avi", "--output", "out", "--resume")
+    assert code == 1
+    assert "clips/clip.avi has changed since it was done (size was " in err
+    other = tmp_path / "clips" / "clip.mov"  # of the same stem
+    other.write_bytes(clip.read_bytes())
+    code, out, _ = run(other, "--output", "out", "--resume")
+    assert code == 0
+    assert "clip.mov.csv: 5 frames" in out
+
+
+def test_a_video_that_was_stopped_starts_over_and_says_so(run, clip, stub, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stub, "follow", stop)
+        code, _, err = run("clips/clip.avi", "--output", "out", "--draw")
+        assert code == 130
+        assert "--resume" in err
+    (tmp_path / "out" / "videos" / ".partial-abcdefgh").mkdir()  # as if it was killed
+    code, out, err = run("clips/clip.avi", "--output", "out", "--draw", "--resume")
+    assert code == 0
+    assert "clips/clip.avi was stopped before its end, and starts over" in err
+    assert "5 frames" in out
+    assert os.listdir(tmp_path / "out" / "videos") == ["clip.avi.csv"]
+
+
+def test_a_video_that_was_cut_is_mentioned(run, clip):
+    data = bytearray(clip.read_bytes())
+    third = data.index(b"00dc", data.index(b"00dc", data.index(b"00dc") + 1) + 1)
+    clip.write_bytes(data[:third])
+    code, out, err = run("clips/clip.avi", "--output", "out")
+    assert code == 0
+    assert "1 frames" in out
+    assert "announces 5 frames, and only 1 could be read" in err
+
+
 def test_a_video_alone_goes_to_the_default_folder(run, clip, tmp_path):
     code, out, _ = run(clip)
     assert code == 0
-    assert out.startswith(str(Path("keypoints") / "clip.csv"))
-    assert os.listdir(tmp_path / "keypoints") == ["clip.csv"]
+    assert out.startswith(str(Path("keypoints") / "videos" / "clip.avi.csv"))
+    assert os.listdir(tmp_path / "keypoints" / "videos") == ["clip.avi.csv"]
     assert run("nowhere.mp4")[0] == 1
 
 
@@ -185,16 +363,33 @@ def test_help_and_mistakes_do_not_wait_for_pytorch():
 
 # --- stopped and continued ---------------------------------------------------------------
 
-MANY = 100  # images; enough that a run is not over before a busy machine gets round to stopping it
+MANY = (
+    40  # images, each of which takes the detector of SLOW at least so long that a run can be stopped in time
+)
+SLOW = """
+import sys, time
+sys.path[:0] = sys.argv[1:3]
+import detect
+from detector import KeypointDetector
+from detector.face_finders import FixedBoxes
+from stub_detector import stub_detector
+stub = stub_detector(FixedBoxes([[2, 2, 12, 14]]), passes=1)
+answer = stub.network
+def slowly(batch):
+    time.sleep(0.1)
+    return answer(batch)
+stub.network = slowly
+KeypointDetector.from_pretrained = lambda *_, **__: stub
+sys.exit(detect.main(sys.argv[3:]))
+"""
 
 
 def start(arguments, cwd) -> subprocess.Popen:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command_line = [sys.executable, str(ROOT / "detect.py"), *map(str, arguments)]
+    places = [str(ROOT), str(ROOT / "tests")]
     return subprocess.Popen(
-        command_line,
+        [sys.executable, "-c", SLOW, *places, *map(str, arguments)],
         cwd=cwd,
-        env=environment,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         # what a shell starts in the background ignores SIGINT, and so would this
@@ -214,12 +409,10 @@ def wait_for_lines(process: subprocess.Popen, resume_log: Path, count: int) -> N
         time.sleep(0.005)
 
 
-def test_a_run_that_is_killed_and_interrupted_ends_like_one_that_was_not(tmp_path, sample_photo, capsys):
+def test_a_run_that_is_killed_and_interrupted_ends_like_one_that_was_not(run, tmp_path):
     photos = tmp_path / "photos"
-    photos.mkdir()
     for number in range(MANY):
-        part = sample_photo[: 260 + number % 30, 80 + number % 30 : 380]
-        cv2.imwrite(str(photos / f"{number:02}.png"), cv2.cvtColor(part, cv2.COLOR_RGB2BGR))
+        write_image(photos / f"{number:02}.png", 5 * number, (24 + number % 5, 16))
     (photos / "03.jpg").write_text("not an image")
     line = ["photos", "--batch", "1", "--workers", "1", "--output", "out"]
     resume_log = tmp_path / "out" / RESUME_LOG_FILE
@@ -242,17 +435,9 @@ def test_a_run_that_is_killed_and_interrupted_ends_like_one_that_was_not(tmp_pat
     assert b"Traceback" not in err
     assert lines_of(resume_log) < MANY + 1, "it was over before it was interrupted"
 
-    whole = tmp_path / "whole"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path)
-        assert command.main([*line, "--resume"]) == 2
-        assert f"{MANY} images, {MANY} faces, 1 skipped" in capsys.readouterr().out
-        assert command.main(["photos", "--batch", "1", "--output", str(whole)]) == 2
-    found, expected = read_results(tmp_path / "out" / "faces.json"), read_results(whole / "faces.json")
-    assert [(image.image, image.error) for image in found] == [
-        (image.image, image.error) for image in expected
-    ]
-    assert len(found) == MANY + 1
-    for image, same in zip(found, expected, strict=True):
-        for face, other in zip(image.faces, same.faces, strict=True):
-            np.testing.assert_allclose(face.keypoints, other.keypoints, rtol=0, atol=0.05)
+    code, out, _ = run(*line, "--resume")
+    assert code == 2
+    assert f"{MANY} images, {MANY} faces, 1 skipped" in out
+    assert run("photos", "--batch", "1", "--output", "whole")[0] == 2
+    found, expected = ((tmp_path / name / "faces.json").read_text() for name in ("out", "whole"))
+    assert found == expected

@@ -1,241 +1,209 @@
-"""Following faces: motion, drop-outs, searching, frames good and damaged, the parts by hand."""
-
-import math
+"""Tracking from video to video: the table, the annotated video, the loop, one real run."""
 
 import numpy as np
+import pandas as pd
 import pytest
-from scene import FPS, KNOWN, Scene, follow, frame, ids, person, still
+from media_files import frames_of, leftovers, rows_of, write_folder, write_video
+from scene import Scene, frame, person, walker
 
-from geometry import box_from_keypoints
-from video.tracker import FaceTracker, Motion, face_distance, match
+from detector import KeypointDetector
+from geometry import crop_matrix, warp
+from video.frames import Frame, open_frames
+from video.track import track_frames, track_video
+from video.tracker import FaceTracker
+from video.writer import COLUMNS, TrackedFrame, open_video
 
-# --- one face --------------------------------------------------------------------------------
-
-
-@KNOWN
-def test_a_face_keeps_its_id_and_is_searched_for_once_in_a_while(confidence):
-    scene = Scene([lambda n: person(60 + 2 * n, 120)], confidence)
-    seen = follow(scene, range(70))
-    assert ids(seen) == [[0]] * 70
-    assert scene.searched == [0, 30, 60]
-    assert scene.followed == list(range(1, 70))
-    assert scene.boxes_looked_at == 1  # a box on a known face costs no look of the network
-    for number, faces in enumerate(seen):
-        np.testing.assert_array_equal(faces[0].measured, person(60 + 2 * number, 120))
+# --- the table and the annotated video -------------------------------------------------------
 
 
-def test_prediction_follows_what_moves_farther_than_the_network_sees():
-    # 0.25 face sizes a frame with a network that reaches 0.2; it starts slowly enough
-    def run(n):
-        speed = np.minimum(np.arange(1, n + 1), 15).sum()
-        return person(40 + speed, 120)
-
-    assert ids(follow(Scene([run], reach=0.2), range(24))) == [[0]] * 24
-
-
-def test_what_is_reported_is_smoothed_and_can_be_left_as_it_is():
-    noisy = {"people": [still], "noise": 0.3}
-    smooth = follow(Scene(**noisy), range(60))
-    plain = follow(Scene(**noisy), range(60), smooth=False)
-    step = [
-        np.abs(np.diff([faces[0].face.keypoints for faces in run[15:]], axis=0)).mean()
-        for run in (smooth, plain)
-    ]
-    assert step[0] < 0.3 * step[1]
-    for faces in plain:
-        np.testing.assert_array_equal(faces[0].face.keypoints, faces[0].measured)
-    for faces in smooth:
-        np.testing.assert_array_equal(faces[0].face.box_xyxy, box_from_keypoints(faces[0].face.keypoints))
+def test_the_table_has_a_row_for_each_face_and_frame(tmp_path):
+    folder, table = write_folder(tmp_path / "frames", 8), tmp_path / "out" / "a.csv"
+    (folder / "frame3.png").write_bytes(b"damaged")
+    scene = Scene([walker, lambda n: person(240, 60) if n < 6 else None], lambda n: 0.9 if n else np.nan)
+    summary = track_video(scene, folder, output_table=table, progress=False, smooth=False)
+    assert (summary.frames, summary.damaged, summary.with_faces, summary.ids) == (8, 1, 7, 2)
+    assert summary.table == table
+    assert summary.video is None
+    assert summary.frames_per_second > 0
+    rows = rows_of(table)
+    assert tuple(rows[0]) == COLUMNS
+    places = [(int(row["frame"]), int(row["face"])) for row in rows]
+    assert places == [(n, f) for n in (0, 1, 2, 4, 5, 6, 7) for f in (0, 1) if f == 0 or n < 6]
+    assert [row["confidence"] for row in rows][:3] == ["", "", "0.9"]
+    frame_5 = pd.read_csv(table).query("frame == 5 and face == 0")
+    assert frame_5["time_s"].item() == pytest.approx(5 / 25)
+    points = frame_5[[f"{axis}{index}" for index in range(68) for axis in "xy"]].to_numpy().reshape(68, 2)
+    np.testing.assert_allclose(points, walker(5), atol=0.0006)
 
 
-def test_a_crop_does_not_pass_the_noise_on():
-    # of a still face whose measured place trembles, the expected place trembles less
-    rng = np.random.default_rng(0)
-    motion, places = Motion(still(0), 0.0), []
-    for number in range(1, 200):
-        motion.update(still(0) + rng.normal(0, 0.1, 2).astype(np.float32), number / FPS)
-        places.append(motion.place(still(0), (number + 1) / FPS).mean(axis=0))
-    assert np.std(places[50:], axis=0).max() < 0.6 * 0.1
+@pytest.mark.parametrize("name", ["a.mp4", "a.avi", "a.mkv", "a.MOV"])
+def test_the_annotated_video_shows_each_face_in_its_frame(tmp_path, name):
+    folder, path = write_folder(tmp_path / "frames", 10), tmp_path / name
+    summary = track_video(Scene([walker]), folder, path, progress=False, frames_per_second=10, smooth=False)
+    assert summary.video == path
+    opened = open_frames(path)
+    assert opened.frames_per_second == pytest.approx(10)
+    images = [seen.image for seen in opened.frames]
+    assert len(images) == 10
+    for number, image in enumerate(images):
+        ys, xs = np.nonzero(image.max(axis=2) > 60)  # the frames themselves are nearly black
+        left, right = walker(number)[:, 0].min(), walker(number)[:, 0].max()
+        assert xs.min() == pytest.approx(left, abs=4)
+        assert xs.max() == pytest.approx(right, abs=4)
+        assert ys.max() < 175  # the id, below the box
+    assert leftovers(tmp_path) == []
 
 
-@KNOWN
-def test_a_drop_out_is_reported_as_none_and_the_id_stays(confidence):
-    away = range(20, 26)
-    scene = Scene([lambda n: None if n in away else person(60 + 3 * n, 120)], confidence)
-    seen = follow(scene, range(40))
-    assert ids(seen) == [[] if n in away else [0] for n in range(40)]
-    # an urgent search when it is missed, then every third frame
-    assert scene.searched == [0, 20, 23]
+def seen_at(number, time_s, size_wh=(64, 48), value=None):
+    return TrackedFrame(number, time_s, frame(20 * number if value is None else value, size_wh), [])
 
 
-def test_a_face_is_dropped_when_confidence_falls():
-    scene = Scene([still], lambda n: 0.4 if n >= 10 else 0.9)
-    assert ids(follow(scene, range(14))) == [[0]] * 10 + [[]] * 4
-    assert ids(follow(scene, range(14), min_confidence=0.3)) == [[0]] * 14
-    assert ids(follow(Scene([still], 0.4), range(5))) == [[]] * 5
+def values_of(path):
+    return [round(float(image.mean()) / 20) for image in frames_of(path)]
 
 
-def test_size_that_jumps_is_no_face_unless_the_network_is_sure():
-    def jump(n):
-        return person(100, 120, 60 if n < 10 else 36)
-
-    gone = follow(Scene([jump]), range(12), search_every=30)
-    assert ids(gone)[10:] == [[], []]
-    assert ids(follow(Scene([jump], 0.9), range(12), search_every=30))[10:] == [[0], [0]]
-
-
-def test_nothing_that_is_mostly_outside_the_image():
-    def leave(n):
-        return person(280 + 4 * n, 120)
-
-    seen = follow(Scene([leave]), range(30))
-    last = max(n for n, faces in enumerate(seen) if faces)
-    inside = [(leave(n)[:, 0] < 320).mean() for n in range(30)]
-    assert inside[last] >= 0.5
-    assert max(inside[last + 1 :]) < 0.5
-    infinite = person(100, 100)
-    infinite[3] = np.inf
-    assert ids(follow(Scene([lambda n: infinite if n else still(n)]), range(2))) == [[0], []]
+def test_the_video_keeps_time_where_frames_are_damaged_or_uneven(tmp_path):
+    damaged = TrackedFrame(2, 0.2, None, [])
+    with open_video(tmp_path / "a.avi", 10) as video:
+        for seen in (
+            seen_at(0, 0.0),
+            seen_at(1, 0.1),
+            damaged,
+            seen_at(3, 0.31),
+            seen_at(4, 0.33),
+            seen_at(5, 0.6),
+        ):
+            video.write(seen)
+    assert values_of(tmp_path / "a.avi") == [0, 1, 1, 3, 3, 3, 5]
+    # from the first frame on, and a very long gap is left out
+    with open_video(tmp_path / "b.avi", 10) as video:
+        for seen in (seen_at(0, 7.0), seen_at(1, 7.1), seen_at(2, 4000.0), seen_at(3, 4000.1)):
+            video.write(seen)
+    assert values_of(tmp_path / "b.avi") == [0, 1, 2, 3]
 
 
-# --- searching -------------------------------------------------------------------------------
+def test_frames_of_another_size_are_fitted_in(tmp_path):
+    with open_video(tmp_path / "a.avi", 10) as video:
+        video.write(seen_at(0, 0.0, (64, 48)))
+        video.write(seen_at(1, 0.1, (128, 48), value=200))
+    image = frames_of(tmp_path / "a.avi")[1]
+    assert image.shape == (48, 64, 3)
+    inside = image.mean(axis=(1, 2)) > 100
+    assert inside.sum() == 24
+    assert inside[12:36].all()
 
 
-def test_who_comes_in_is_found():
-    # alone: within three frames; beside another: at the next search
-    alone = Scene([lambda n: None if n < 10 else still(n)])
-    first = ids(follow(alone, range(20))).index([0])
-    assert 10 <= first < 13
-    beside = Scene([still, lambda n: None if n < 10 else person(240, 120)])
-    assert ids(follow(beside, range(40))) == [[0]] * 30 + [[0, 1]] * 10
+@pytest.mark.parametrize("size_wh", [(321, 241), (50, 33)])
+def test_odd_sizes_lose_a_row(tmp_path, size_wh):
+    with open_video(tmp_path / "a.mp4", 25) as video:
+        video.write(seen_at(0, 0.0, size_wh))
+    height, width = frames_of(tmp_path / "a.mp4")[0].shape[:2]
+    assert (width, height) == tuple(side - side % 2 for side in size_wh)
 
 
-def test_while_nobody_is_missing_a_search_is_one_way_round_in_turn():
-    scene = Scene([still, lambda n: None if 70 <= n < 75 else person(240, 120)])
-    searches = []
+def test_a_failure_leaves_what_was_there(tmp_path):
+    video, table = tmp_path / "a.avi", tmp_path / "a.csv"
+    video.write_text("video of before")
+    table.write_text("table of before")
+    folder = write_folder(tmp_path / "frames", 3)
 
-    class BothWays:
-        def __call__(self, image):
-            searches.append((int(image[0, 0, 0]), "both"))
-            return Scene.face_detector(scene, image)
+    class Breaks(Scene):
+        def follow(self, image, keypoints):
+            raise RuntimeError("the network broke")
 
-        def search(self, image, mirrored):
-            searches.append((int(image[0, 0, 0]), mirrored))
-            return np.empty((0, 4))
-
-    scene.face_detector = BothWays()
-    assert ids(follow(scene, range(120)))[-1] == [0, 1]
-    missing = [(n, way) for n, way in searches if 70 <= n <= 76]
-    assert missing
-    assert {way for _, way in missing} == {"both"}
-    assert [search for search in searches if search not in missing][:3] == [
-        (0, "both"),
-        (30, False),
-        (60, True),
-    ]
+    with pytest.raises(RuntimeError, match="the network broke"):
+        track_video(Breaks([walker]), folder, video, table, progress=False)
+    assert video.read_text() == "video of before"
+    assert table.read_text() == "table of before"
+    assert leftovers(tmp_path) == []
 
 
-def test_several_boxes_on_one_face_are_one_face():
-    class SeesDouble(Scene):
-        def face_detector(self, image):
-            boxes = super().face_detector(image)
-            return np.concatenate([boxes, boxes + 8, boxes[:0]])
+def test_a_video_that_cannot_be_read_back_is_an_error(tmp_path, monkeypatch):
+    def write_and_spoil():
+        with open_video(tmp_path / "a.avi", 25) as video:
+            video.write(seen_at(0, 0.0))
+            video._file.release()
+            video.path.write_bytes(b"the disk was full")
 
-    scene = SeesDouble([still, lambda n: person(230, 100)])
-    assert ids(follow(scene, range(40), redetect_every=5)) == [[0, 1]] * 40
-
-
-def test_a_search_every_frame_changes_no_ids():
-    scene = Scene([lambda n: person(60 + n, 120), lambda n: person(250 - n, 60)])
-    seen = follow(scene, range(40), redetect_every=1, search_every=1)
-    assert ids(seen) == [[0, 1]] * 40
-    assert len(scene.searched) == 40
+    with pytest.raises(OSError, match="cannot be read back"):
+        write_and_spoil()
+    assert list(tmp_path.iterdir()) == []
 
 
-# --- frames ----------------------------------------------------------------------------------
+def test_nothing_in_nothing_out(tmp_path):
+    empty = write_video(tmp_path / "empty.avi", [])
+    summary = track_video(Scene([]), empty, tmp_path / "a.mp4", tmp_path / "a.csv", progress=False)
+    assert (summary.frames, summary.damaged, summary.with_faces, summary.video) == (0, 0, 0, None)
+    assert not (tmp_path / "a.mp4").exists()
+    assert rows_of(tmp_path / "a.csv") == []
+    folder = write_folder(tmp_path / "frames", 2)
+    for path in folder.iterdir():
+        path.write_bytes(b"damaged")
+    summary = track_video(Scene([]), folder, tmp_path / "a.mp4", progress=False)
+    assert (summary.frames, summary.damaged, summary.video) == (2, 2, None)
 
 
-def test_damaged_frames_have_no_faces_and_cost_no_id():
-    damaged = (0, 1, 12, 13, 14, 15)
-    seen = follow(Scene([lambda n: person(60 + 4 * n, 120)]), range(25), damaged=damaged)
-    assert ids(seen) == [[] if n in damaged else [0] for n in range(25)]
+def test_wrong_wishes_are_named_before_anything_is_written(tmp_path):
+    folder = write_folder(tmp_path / "frames", 2)
+    with pytest.raises(ValueError, match=r"must end in .mp4, .mov, .mkv, .avi; got a.gif"):
+        track_video(Scene([]), folder, tmp_path / "a.gif", tmp_path / "a.csv")
+    with pytest.raises(ValueError, match="max_frames must be at least 1"):
+        track_video(Scene([]), folder, max_frames=0)
+    with pytest.raises(TypeError, match="smoth"):
+        track_video(Scene([]), folder, smoth=True)
+    with pytest.raises(FileNotFoundError):
+        track_video(Scene([]), tmp_path / "b.mp4", tmp_path / "a.mp4", tmp_path / "a.csv")
+    assert [path.name for path in tmp_path.iterdir()] == ["frames"]
 
 
-def test_any_frame_rate_and_uneven_times():
-    rng = np.random.default_rng(0)
-    times = np.cumsum(rng.uniform(0.01, 0.2, 60))
-    tracker = FaceTracker(Scene([lambda n: person(40 + 30 * times[n], 120)]))
-    for number, time_s in enumerate(times):
-        assert [tracked.id for tracked in tracker(frame(number), time_s)] == [0]
+# --- the loop --------------------------------------------------------------------------------
 
 
-def test_another_size_is_another_scene():
-    tracker = FaceTracker(Scene([still]))
-    sizes = [(320, 240), (320, 240), (400, 240)]
-    found = [[t.id for t in tracker(frame(n, size), n / FPS)] for n, size in enumerate(sizes)]
-    assert found == [[0], [0], [1]]
+def test_progress_says_frames_a_second(tmp_path, capsys):
+    folder = write_folder(tmp_path / "frames", 6)
+    track_video(Scene([walker]), folder, max_frames=4)
+    shown = capsys.readouterr().err
+    assert "frames: 100%" in shown
+    assert "4/4" in shown
+    assert "frames/s" in shown
+    track_video(Scene([walker]), folder, progress=False)
+    assert capsys.readouterr().err == ""
 
 
-def test_reset_counts_from_0_again():
-    tracker = FaceTracker(Scene([still]))
-    tracker(frame(0), 5.0)
-    tracker.reset()
-    assert [tracked.id for tracked in tracker(frame(1), 0.0)] == [0]
+def test_frames_are_taken_one_by_one():
+    taken = []
+
+    def endless():
+        for number in range(10**9):
+            taken.append(number)
+            yield Frame(number, number / 25, frame(number))
+
+    loop = track_frames(FaceTracker(Scene([walker])), endless())
+    first = [next(loop) for _ in range(3)]
+    assert taken == [0, 1, 2]
+    assert [[tracked.id for tracked in seen.faces] for seen in first] == [[0]] * 3
 
 
-@pytest.mark.parametrize("time_s", [1.0, 0.5, math.nan, math.inf])
-def test_time_must_increase(time_s):
-    tracker = FaceTracker(Scene([still]))
-    tracker(frame(0), 1.0)
-    with pytest.raises(ValueError, match="time must increase"):
-        tracker(frame(1), time_s)
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"search_every": 0}, "search_every"),
-        ({"redetect_every": 2}, "search_every <= redetect_every"),
-        ({"min_confidence": 1.5}, "from 0 to 1"),
-        ({"lost_after": -1}, "must not be below 0"),
-        ({"remember_s": math.nan}, "must not be below 0"),
-    ],
-)
-def test_wrong_settings_are_named(settings, message):
-    with pytest.raises(ValueError, match=message):
-        FaceTracker(Scene([]), **settings)
-
-
-# --- the parts, by hand ----------------------------------------------------------------------
-
-
-def test_matching_makes_as_many_pairs_as_it_can():
-    # the nearest first (row 0, column 0) would leave row 1 without a partner
-    assert match(np.array([[0.1, 0.3], [0.2, 5.0]])) == [(0, 1), (1, 0)]
-    assert match(np.array([[0.5, math.inf]])) == [(0, 0)]
-    assert match(np.array([[1.5], [math.inf]])) == []
-
-
-def test_distance_counts_in_sizes_of_the_smaller_face():
-    large, small = person(100, 100, 59), person(130, 100, 59)  # 60 pixels with the last one
-    assert face_distance(large, small) == pytest.approx(0.5, abs=1e-4)
-    assert face_distance(person(0, 0, 99), person(0, 0, 49)) == pytest.approx(
-        np.linalg.norm(person(0, 0, 50), axis=1).mean() / 50, abs=1e-4
-    )
-
-
-def test_a_steady_motion_is_learnt_exactly():
-    motion = Motion(still(0), 0.0)
-    for number in range(1, 20):
-        motion.update(still(0) + (6.0 * number, 0), number / FPS)
-    np.testing.assert_allclose(motion.velocity, [6 * FPS, 0], rtol=0.03)
-    np.testing.assert_allclose(motion.place(still(0), 20 / FPS), still(0) + (120, 0), atol=0.3)
-    before = motion.velocity.copy()
-    motion.update(still(0) + (200.0, 0), 20 / FPS, steady=True)
-    np.testing.assert_array_equal(motion.velocity, before)
-
-
-def test_size_is_learnt_slowly():
-    motion = Motion(person(0, 0, 99), 0.0)
-    motion.update(person(0, 0, 49), 1.0)
-    np.testing.assert_allclose(motion.sides.max(), 100 * 0.5**0.2, rtol=1e-3)
+def test_a_real_face_in_a_real_video(tmp_path, sample_photo):
+    # the astronaut moves by known shifts; the shipped checkpoint follows, through the encoder and back
+    shifts = [(8 * np.sin(number / 2), 2.0 * number) for number in range(14)]
+    images = []
+    for shift in shifts:
+        matrix = crop_matrix((225, 120), 280, 320)
+        matrix[:, 2] += shift
+        images.append(warp(sample_photo, matrix, (320, 320)))
+    source = write_video(tmp_path / "in.avi", images, 30)
+    video, table = tmp_path / "out.mp4", tmp_path / "out.csv"
+    detector = KeypointDetector.from_pretrained()
+    summary = track_video(detector, source, video, table, progress=False)
+    assert (summary.frames, summary.with_faces, summary.ids) == (14, 14, 1)
+    values = pd.read_csv(table)
+    points = values[[c for c in COLUMNS if c[1:].isdigit()]].to_numpy().reshape(14, 68, 2)
+    moved = points - points[0]
+    expected = np.array(shifts)[:, None] - shifts[0]
+    # a steady slow motion is where smoothing lags most: here 2 pixels a frame, of 110 between the eyes
+    assert np.abs(moved - expected).mean() < 1.5
+    annotated = frames_of(video)
+    assert len(annotated) == 14
+    difference = [np.abs(a.astype(int) - b).mean() for a, b in zip(annotated, images, strict=True)]
+    assert min(difference) > 1

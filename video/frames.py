@@ -1,9 +1,9 @@
-"""Frames of a video, of a folder of images, of a camera: with their times, and without ending at a bad one.
+"""Frames of a video, a folder of images or a camera, with their times; a damaged frame does not end them.
 
     for frame in read_frames("clip.mp4"):         # or a folder, 0, "webcam:0", an address with ://
         frame.index, frame.time_s, frame.image    # image is None where a frame is damaged
 
-Frames are read one by one, when they are asked for.
+Frames are read one by one.
 """
 
 import math
@@ -17,16 +17,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from files import IMAGE_SUFFIXES, cv2, read_image
+from detector.outputs import CAMERA
+from files import IMAGE_SUFFIXES, cv2, to_rgb
 
 FRAMES_PER_SECOND = 25.0  # where a source does not say
-CAMERA = re.compile(r"(?:webcam:)?(?P<index>[0-9]+)")
 GIVE_UP_AFTER = 100  # frames in a row that cannot be read are the end
 PAUSE_S = 0.01  # before a camera is asked again
 
 
 class Frame(NamedTuple):
-    """One frame: index from 0, time in seconds, image HxWx3 uint8 RGB or None if it cannot be read."""
+    """One frame: index from 0, time in seconds, image HxWx3 uint8 RGB, or None if it could not be read."""
 
     index: int
     time_s: float
@@ -37,8 +37,8 @@ class Frame(NamedTuple):
 class FrameSource:
     """An opened source.
 
-    name: for people. frames: iterate them once. frames_per_second: as the source says.
-    count: how many frames it announces, None if unknown. is_live: whether it is a camera or a stream.
+    name: for messages. frames: an iterator over the frames. frames_per_second: as the source says.
+    count: number of frames that the source announces, None if unknown. is_live: true for a camera or stream.
     """
 
     name: str
@@ -51,17 +51,16 @@ class FrameSource:
 def open_frames(source, frames_per_second: float | None = None) -> FrameSource:
     """Open a video file, a folder of images, a camera (0, "0", "webcam:0") or a stream ("rtsp://...").
 
-    frames_per_second: of a folder, whose images have no times; 25 unless told.
-    Images of a folder come sorted by name, numbers in names by value. Times are those of
-    the file where it has them, the clock's for a camera, from the first frame on; they
-    always increase. A damaged frame has the image None.
-    Raises FileNotFoundError, or ValueError for what holds no video or no image, and
-    OSError for a camera that does not open.
+    frames_per_second: of a folder, whose images have no times; 25 by default.
+    Images of a folder are sorted by name, numbers in names by value. Times count from the first frame and
+    always increase; they are those of the file, or the clock's for a camera. A damaged frame has no image.
+    Raises FileNotFoundError, ValueError for a file without video or a folder without images, and OSError for
+    a camera that does not open.
     """
     if frames_per_second is not None and not (math.isfinite(frames_per_second) and frames_per_second > 0):
         raise ValueError(f"frames_per_second must be above 0, got {frames_per_second}")
     text = os.fspath(source) if isinstance(source, os.PathLike) else str(source)
-    camera = CAMERA.fullmatch(text)
+    camera = CAMERA.fullmatch(f"webcam:{text}" if text.isdecimal() else text)
     if camera and not Path(text).exists():
         return _open_camera(int(camera["index"]))
     if Path(text).is_dir():
@@ -78,7 +77,7 @@ def read_frames(source, frames_per_second: float | None = None) -> Iterator[Fram
 
 
 def _by_number(path: Path) -> list:
-    """Sorts frame2 before frame10."""
+    """The key by which frame2 comes before frame10."""
     parts = re.split(r"(\d+)", path.name)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts] + [(-1, path.name)]
 
@@ -95,8 +94,8 @@ def _open_folder(folder: Path, frames_per_second: float) -> FrameSource:
 def _folder_frames(paths: list[Path], frames_per_second: float) -> Iterator[Frame]:
     for index, path in enumerate(paths):
         try:
-            image = read_image(path)
-        except (OSError, ValueError, cv2.error):
+            image = to_rgb(path)
+        except (OSError, ValueError, MemoryError, cv2.error):
             image = None
         yield Frame(index, index / frames_per_second, image)
 
@@ -144,12 +143,12 @@ def _video_frames(capture, frames_per_second: float) -> Iterator[Frame]:
     try:
         while failed < GIVE_UP_AFTER:
             image = _read(capture)
-            if image is None:  # damaged, or the end: what comes next will tell
+            if image is None:  # damaged, or the end
                 failed += 1
                 continue
             file_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
             start_s = file_s if start_s is None else start_s
-            # a step for each frame that is missing, unless the file knows better
+            # one step per missing frame, unless the file has a time
             time_s = last_s + (failed + 1) / frames_per_second
             if math.isfinite(file_s) and file_s - start_s > last_s:
                 time_s = file_s - start_s
@@ -169,9 +168,9 @@ def _open_camera(index: int) -> FrameSource:
     capture = cv2.VideoCapture(index)
     if not capture.isOpened():
         raise OSError(
-            f"camera {index} does not open: is one connected, is another program using it, and may this one?"
+            f"camera {index} does not open: is one connected, does another program use it, is it allowed?"
         )
-    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # old frames would be late frames
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # a frame that waited would be late
     rate = capture.get(cv2.CAP_PROP_FPS)
     rate = rate if math.isfinite(rate) and 0 < rate <= 1000 else FRAMES_PER_SECOND
     return FrameSource(f"webcam:{index}", _camera_frames(capture), rate, None, True)

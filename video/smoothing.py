@@ -1,12 +1,12 @@
-"""Less jitter without lag: the One-Euro filter on keypoints.
+"""The One-Euro filter on keypoints: less jitter, with little lag.
 
     smooth = KeypointSmoother()
     steady = smooth(keypoints, time_s)      # (68, 2) in, (68, 2) out, once per frame
 
 Casiez, Roussel, Vogel, "1 € Filter: A Simple Speed-based Low-pass Filter for Noisy
-Input in Interactive Systems", CHI 2012. A low-pass filter either trembles or lags;
-this one is slow while a point rests, where one sees trembling, and fast while it
-moves, where one sees lag.
+Input in Interactive Systems", CHI 2012. A low-pass filter whose cut-off frequency rises with
+the speed: it smooths a point at rest strongly, where jitter shows, and a moving point
+little, where lag shows.
 """
 
 import math
@@ -23,15 +23,17 @@ FRONTAL_SHARE = 0.5
 
 @dataclass(frozen=True)
 class OneEuroSettings:
-    """How much is smoothed.
+    """Settings of the filter.
 
-    resting_hz: cut-off frequency of a point at rest. Lower trembles less, and a slow motion starts later.
-    gain: by how many Hz the cut-off rises per unit a second of speed; the unit is what
-        `OneEuroFilter` is told, for keypoints the inter-ocular distance. Higher lags less.
-    speed_hz: cut-off frequency of the speed itself, which decides how soon a motion is noticed.
+    resting_hz: cut-off frequency in Hz of a point at rest. A lower one gives less jitter, and slow motions
+        start later.
+    gain: rise of the cut-off frequency in Hz per unit of speed (`unit` of `OneEuroFilter` per second; for
+        keypoints the inter-ocular distance per second). A higher one lags less.
+    speed_hz: cut-off frequency in Hz of the measured speed. A higher one notices a motion sooner.
 
-    The defaults were chosen on two photos, still with pixel noise and moving with a known
-    motion (benchmarks/tracking/README.md).
+    The defaults were chosen on two photos, at rest with pixel noise and moving with a known motion
+    (benchmarks/tracking/README.md).
+    Raises ValueError for settings out of range.
     """
 
     resting_hz: float = 0.5
@@ -49,22 +51,22 @@ def _weight(cutoff_hz, step_s: float):
 
 
 class OneEuroFilter:
-    """Filters arrays of any one shape, each number by itself, with steps of time of any length."""
+    """The filter on arrays of one shape, each number by itself; the steps of time may differ."""
 
     def __init__(self, settings: OneEuroSettings | None = None):
         self.settings = settings or OneEuroSettings()
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything: the next values come out as they go in."""
+        """Forget all values; the next ones come out unchanged."""
         self._time_s, self._raw, self._smooth, self._speed = -math.inf, None, None, 0.0
 
     def __call__(self, values: np.ndarray, time_s: float, unit: float = 1.0) -> np.ndarray:
         """The filtered values (float64, same shape) at time_s, in seconds.
 
-        unit: what speeds are measured in, in the units of `values`.
-        Raises ValueError for values that are not finite or change shape, a time that
-        does not increase, and a unit that is not above 0.
+        unit: the length, in units of `values`, in which speeds are measured.
+        Raises ValueError for values that are not finite or change shape, a time that does not increase, and a
+        unit that is not above 0.
         """
         values = np.asarray(values, dtype=np.float64)
         self._check(values, time_s, unit)
@@ -94,10 +96,10 @@ class OneEuroFilter:
 
 
 def eye_distance(keypoints: np.ndarray) -> float:
-    """Inter-ocular distance in pixels, of a turned face the one that it would have from the front.
+    """Inter-ocular distance of keypoints (68, 2) in pixels, at least half of the larger side of their box.
 
-    The distance as seen shrinks as a head turns, to nothing in profile; the box around the
-    keypoints (68, 2) does not, so half of its larger side is the least.
+    The distance shrinks to nothing when a head turns to profile; the box does not. Half of its side is
+    the inter-ocular distance of a face from the front.
     """
     right, left = (keypoints[index] for index in OUTER_EYE_CORNERS)
     side = box_side(box_from_keypoints(keypoints))
@@ -105,9 +107,9 @@ def eye_distance(keypoints: np.ndarray) -> float:
 
 
 class KeypointSmoother:
-    """One-Euro on the 136 coordinates of one face; speeds count in inter-ocular distances a second.
+    """The filter on the 136 coordinates of one face, with speeds in inter-ocular distances per second.
 
-    The same settings therefore do the same to a small and a large face.
+    The same settings have the same effect on small and large faces.
     """
 
     def __init__(self, settings: OneEuroSettings | None = None):

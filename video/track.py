@@ -1,10 +1,9 @@
-"""Faces in a video: from any source of frames to a table of keypoints and an annotated video.
+"""Faces in a video: from any source of frames to a table of keypoints and a video with the faces drawn in.
 
     summary = track_video(detector, "clip.mp4", "faces.mp4", "faces.csv")    # or a folder, or webcam:0
 
-How faces are followed: tracker.py. What a source may be: frames.py. What is written:
-video.py. Frames are read, looked at and written one by one, so that memory does not
-grow with the length.
+Sources of frames: frames.py. How faces are followed: tracker.py. What is written: writer.py. Frames are
+read, tracked and written one by one, so that memory does not grow with the length.
 """
 
 import time
@@ -32,11 +31,13 @@ __all__ = ["FaceTracker", "TrackedFace", "VideoSummary", "read_frames", "track_f
 
 @dataclass(frozen=True)
 class VideoSummary:
-    """How it went.
+    """Counts of a video, and what was written.
 
-    frames: how many there were, damaged ones counted. damaged: how many of them could not be read.
-    with_faces: in how many a face was seen. ids: how many ids were given.
-    seconds: from the first frame to the last. video, table: what was written, or None.
+    frames: number of frames, damaged ones included. damaged: number of those that could not be read.
+    with_faces: number of frames in which a face was seen. ids: number of ids that were given.
+    seconds: time from the first frame to the last. video, table: the files written, or None.
+    announced: number of frames that the source says it has; None where it does not say, and where
+        `max_frames` ended the video.
     """
 
     frames: int
@@ -46,15 +47,21 @@ class VideoSummary:
     seconds: float
     video: Path | None = None
     table: Path | None = None
+    announced: int | None = None
 
     @property
     def frames_per_second(self) -> float:
-        """Frames a second of the whole loop, with reading, drawing and writing."""
+        """Frames per second of the whole loop, with reading, drawing and writing."""
         return self.frames / self.seconds
+
+    @property
+    def is_cut(self) -> bool:
+        """True where clearly fewer frames could be read than are announced; one or two are often missing."""
+        return self.announced is not None and self.announced - self.frames > max(2, 0.02 * self.announced)
 
 
 def track_frames(tracker: FaceTracker, frames: Iterable[Frame]) -> Iterator[TrackedFrame]:
-    """Follow faces through frames, lazily: for your own loop, with what you like to do with each."""
+    """Each frame with its faces, lazily: for a loop of your own."""
     for frame in frames:
         yield TrackedFrame(*frame, tracker(frame.image, frame.time_s))
 
@@ -70,19 +77,20 @@ def track_video(
     max_frames: int | None = None,
     **tracker_settings,
 ) -> VideoSummary:
-    """Follow the faces of a video; write them into a copy of it and into a table.
+    """Follow the faces of a video; write a table of them, and a copy of the video with the faces drawn in.
 
     source: what `open_frames` takes: a video file, a folder of images, a camera, a stream.
     output_video: an .mp4, .mov, .mkv or .avi file with the faces drawn in, at the source's rate; where frames
-        are damaged or do not come evenly, the picture before stands longer.
+        are damaged or do not come evenly, the frame before is shown longer.
     output_table: a CSV file, one row per face and frame: frame, time_s, face (its id), confidence (empty
-        where unknown), x0, y0 to x67, y67. Both files are written beside and then renamed.
-    progress: a bar with frames a second, on standard error.
+        where unknown), x0, y0 to x67, y67. Both files appear when they are whole.
+    progress: a bar with frames per second, on standard error.
     frames_per_second: of a folder of images. max_frames: end after this many.
     tracker_settings: what `FaceTracker` takes (smooth, min_confidence, redetect_every, ...).
-    A camera or stream also ends with Ctrl-C; what was seen until then is kept.
+    A camera or stream also ends with Ctrl-C; the frames until then are kept.
     A source without a frame gives a table without rows, and no video.
-    Raises FileNotFoundError, ValueError or OSError for a source or an output that is none.
+    Raises FileNotFoundError, ValueError or OSError for a source that cannot be read and an output that cannot
+    be written.
     """
     tracker = FaceTracker(detector, **tracker_settings)
     if max_frames is not None and max_frames < 1:
@@ -98,11 +106,13 @@ def track_video(
         counts = _run(tracker, opened, outputs, progress, max_frames)
     has_picture = counts["frames"] > counts["damaged"]
     table_path = None if output_table is None else Path(output_table)
-    return VideoSummary(**counts, video=video_path if has_picture else None, table=table_path)
+    video_path = video_path if has_picture else None
+    announced = None if max_frames else opened.count
+    return VideoSummary(**counts, video=video_path, table=table_path, announced=announced)
 
 
 def _run(tracker, opened: FrameSource, outputs, progress: bool, max_frames: int | None) -> dict:
-    """The loop; gives the counts of a `VideoSummary`."""
+    """Track and write all frames; returns the counts of a `VideoSummary`."""
     counts = {"frames": 0, "damaged": 0, "with_faces": 0, "ids": 0}
     total = min((n for n in (opened.count, max_frames) if n), default=None)
     start = time.perf_counter()

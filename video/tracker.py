@@ -1,18 +1,17 @@
-"""Faces followed from frame to frame, each with an id of its own.
+"""Faces followed from frame to frame, each with an id.
 
     tracker = FaceTracker(KeypointDetector.from_pretrained())
     for frame, time_s in camera:
         for tracked in tracker(frame, time_s):
             tracked.id, tracked.face.keypoints
 
-A face once found costs one look of the network a frame, at the place where its motion
-leads. Frames are searched for new faces now and then, and whenever one is missing.
+A face that is known costs one pass of the network per frame, at the place that its motion predicts.
+A frame is searched for new faces at intervals, and when a known face is missing.
 
-An id stands for a place and a size that move steadily, and for nothing else: nobody is
-recognised. Two faces that cross keep their ids if they go on as they went; two that
-meet, hide each other and turn round may swap them. A face that is gone gets its id
-back if one of its size is found where it was lost, or where it was heading, soon
-enough; so would another person who sits down there.
+An id stands for a place and a size that change steadily; nobody is recognised. Two faces that cross
+keep their ids if they go on as they went; two that meet, hide each other and turn back may swap them.
+A face that was lost gets its id back if, soon enough, one of its size is found where it was lost or
+where it was heading; another person who sits down there gets that id too.
 """
 
 import math
@@ -32,22 +31,22 @@ MIN_INSIDE = 0.5  # share of the keypoints that lie in the image
 SAME_FACE = 0.3  # faces nearer to each other than this are one
 SAME_HEAD = 0.7  # heads side by side have their middles farther apart than this
 REACH, REACH_AGAIN = 0.5, 1.0  # how far from where it was expected a face may be; one that was missing
-# Near another face the network is drawn to it, and answers with a mixture of both on the way.
+# Near another face the network's answer moves towards that face and is a mixture of both.
 CROWDED, CROWDED_REACH = 1.0, 0.2
-# A head with its hair is wider than its keypoints: from here on it may cover some of another's, which then
-# seem to stand still. The velocity from before is the better one.
+# A head with its hair is wider than its keypoints. At this distance it may cover some keypoints of another
+# face, which then seem to stand still; the velocity from before is more accurate.
 COVERING = 1.3
-# Where there is no face, a network draws a smaller one into its crop (0.4 to 0.9 of the size before, on
-# photos and noise). With a confidence that is known, size only has to rule out nonsense.
+# Where there is no face, a network answers with a smaller one (0.4 to 0.9 of the size before, on photos and
+# noise). Where the confidence is known, the limit only has to exclude gross errors.
 SIZE_CHANGE, SIZE_CHANGE_IF_CONFIDENT, SIZE_CHANGE_AGAIN = 1.33, 2.0, 1.5
 
 
 @dataclass(frozen=True)
 class TrackedFace:
-    """A face with a name for as long as it is followed.
+    """A face with the id that it has for as long as it is followed.
 
     id: 0, 1, ... in the order in which faces were first seen.
-    face: as a `KeypointDetector` gives it, with smoothed keypoints and the box around them.
+    face: a `Face` with smoothed keypoints and the box around them.
     measured: (68, 2) keypoints in pixels before smoothing.
     """
 
@@ -57,13 +56,13 @@ class TrackedFace:
 
 
 class _Track:
-    """What is known of one face."""
+    """The state of one face: where it was seen last, its motion and its smoother."""
 
     def __init__(self, track_id: int, smoothing: OneEuroSettings | None):
         self.id, self.smoothing = track_id, smoothing
 
     def start(self, face: Face, time_s: float) -> None:
-        """From here on without a past: for a face that is new, or back."""
+        """Begin without a past: for a face that is new or was found again."""
         self.motion = Motion(face.keypoints, time_s)
         self.smoother = KeypointSmoother(self.smoothing) if self.smoothing else None
         self._see(face, time_s)
@@ -81,14 +80,14 @@ class _Track:
         return self.motion.place(self.face.keypoints, time_s)
 
     def match_cost(self, face: Face, expected: np.ndarray, reach: float) -> float:
-        """What it costs to call a face this one, 0 to 1; infinite if it is too far off."""
+        """The cost of taking a face for this one: up to 1 within `reach`; infinite if its size is far off."""
         most = SIZE_CHANGE if math.isnan(face.confidence) else SIZE_CHANGE_IF_CONFIDENT
         if size_change(face.keypoints, expected) > most:
             return math.inf
         return face_distance(face.keypoints, expected) / reach
 
     def reid_cost(self, face: Face, time_s: float) -> float:
-        """The same for a face that was missing: from where it was seen last, or heading to, the nearer."""
+        """The cost for a face that was missing: from where it was seen or is expected, the nearer one."""
         if size_change(face.keypoints, self.face.keypoints) > SIZE_CHANGE_AGAIN:
             return math.inf
         places = self.face.keypoints, self.expected(time_s)
@@ -100,17 +99,18 @@ class _Track:
 
 
 class FaceTracker:
-    """Call it with each frame of a video and its time; get the faces that are seen in it.
+    """Call it with each frame of a video and its time; it returns the faces that are seen in the frame.
 
     detector: finds faces, and follows them (`KeypointDetector.follow`).
-    redetect_every: frames between searches for new faces while all known ones are seen; where the
-        face detector can (`search`), each of them is half a search.
-    search_every: the same while none is known, or one is missing.
+    redetect_every: frames between searches for new faces while all known ones are seen. If the face
+        detector has a method `search`, each search takes the image or the flipped image, in turn.
+    search_every: frames between searches while no face is known, or one is missing.
     min_confidence: a face with less is dropped, 0 to 1. Where the network does not
         estimate it (NaN), a face is dropped when its size jumps or it leaves the image.
     lost_after: frames for which a missing face is looked for where it was heading.
-    remember_s: seconds after which one that was lost cannot get its id back.
-    smooth: whether `TrackedFace.face` has smoothed keypoints; smoothing: how.
+    remember_s: seconds after which a face that was lost cannot get its id back.
+    smooth: true for smoothed keypoints in `TrackedFace.face`. smoothing: settings of the filter.
+    Raises ValueError for settings out of range.
     """
 
     def __init__(
@@ -143,21 +143,22 @@ class FaceTracker:
         self.reset()
 
     def reset(self) -> None:
-        """Forget all faces, for another video; ids begin at 0 again."""
+        """Forget all faces, before another video; ids begin at 0 again."""
         self._next_id, self._time_s = 0, -math.inf
         self._new_scene(None)
 
     def _new_scene(self, shape: tuple | None) -> None:
         self._tracks: list[_Track] = []
         self._lost: list[_Track] = []
-        self._shape, self._since_search, self._mirrored = shape, self.redetect_every, True
+        self._shape, self._since_search, self._flipped = shape, self.redetect_every, True
 
     def __call__(self, frame, time_s: float) -> list[TrackedFace]:
-        """The faces in a frame, by id.
+        """The faces in a frame, sorted by id.
 
-        frame: an image (what `to_rgb` takes), or None for one that could not be read.
+        frame: an image (anything that `to_rgb` takes), or None for one that could not be read.
         time_s: its time in seconds, from any moment on; must increase.
         A frame of another size than the one before is taken for a new scene.
+        Raises ValueError for a time that does not increase.
         """
         if not (math.isfinite(time_s) and time_s > self._time_s):
             raise ValueError(f"time must increase: {time_s} s follows {self._time_s} s; or reset() first")
@@ -166,60 +167,48 @@ class FaceTracker:
         for track in self._tracks:
             track.missed += 1
         if frame is not None:
-            self._look(to_rgb(frame))
-        self._expire()
+            image = to_rgb(frame)
+            if self._shape != image.shape:
+                self._new_scene(image.shape)
+            self._follow(image)
+            self._search(image)
+        self._drop([track.missed > self.lost_after for track in self._tracks])
+        self._lost = [track for track in self._lost if self._time_s - track.seen_s <= self.remember_s]
         return [track.result() for track in self._tracks if track.missed == 0]
 
     # --- one frame -----------------------------------------------------------------------
 
-    def _look(self, image: np.ndarray) -> None:
-        if self._shape != image.shape:
-            self._new_scene(image.shape)
-        self._follow(image)
-        seen = [track.face.keypoints for track in self._tracks if track.missed == 0]
-        missing = [track for track in self._tracks if track.missed]
-        # A search would not find a face behind another one, but a mixture of both.
-        hidden = [points for points in self._expected(missing) if near_any(points, seen, CROWDED)]
-        urgent = not seen or len(hidden) < len(missing)
-        if self._since_search >= (self.search_every if urgent else self.redetect_every):
-            self._search(self._proposed(image, urgent), image, seen + hidden)
-
-    def _proposed(self, image: np.ndarray, urgent: bool) -> np.ndarray:
-        """Boxes that may be faces; while nobody is missing one way round, the next time the other."""
-        search = getattr(self.detector.face_detector, "search", None)
-        if urgent or search is None:
-            return self.detector.face_detector(image)
-        self._mirrored = not self._mirrored
-        return search(image, self._mirrored)
-
-    def _expected(self, tracks: list[_Track]) -> list[np.ndarray]:
-        return [track.expected(self._time_s) for track in tracks]
-
     def _follow(self, image: np.ndarray) -> None:
-        """Look for every known face where it should be."""
+        """Let the network look where each known face should be, and give the faces found to the tracks."""
         outside = [share_inside(points, image) < MIN_INSIDE for points in self._expected(self._tracks)]
         self._drop(outside)
-        if self._tracks:
-            faces = self.detector.follow(image, np.stack(self._expected(self._tracks)))
-            self._assign([face for face in faces if self._is_face(face, image)])
-
-    def _assign(self, faces: list[Face]) -> None:
-        """Give each face to the track that expected it."""
+        if not self._tracks:
+            return
         expected = self._expected(self._tracks)
+        faces = [
+            face for face in self.detector.follow(image, np.stack(expected)) if self._is_face(face, image)
+        ]
         nearest = [_nearest(points, expected) for points in expected]
         reaches = [CROWDED_REACH if apart < CROWDED else REACH for apart in nearest]
         known = list(zip(self._tracks, expected, reaches, strict=True))
         costs = [[track.match_cost(face, points, reach) for track, points, reach in known] for face in faces]
         rows = _distinct(faces, [min(row) for row in costs])
-        if not rows:
-            return
-        for row, column in match(np.array([costs[row] for row in rows])):
-            self._tracks[column].follow(faces[rows[row]], self._time_s, steady=nearest[column] < COVERING)
+        for row, column in match([costs[row] for row in rows]):
+            steady = nearest[column] < COVERING
+            self._tracks[column].follow(faces[rows[row]], self._time_s, steady=steady)
 
-    def _search(self, boxes: np.ndarray, image: np.ndarray, taken: list[np.ndarray]) -> None:
-        """Look for faces elsewhere than at `taken` keypoints: missing ones, gone ones, new ones."""
+    def _search(self, image: np.ndarray) -> None:
+        """Search for faces that are missing, lost or new, if it is time to."""
+        seen = [track.face.keypoints for track in self._tracks if track.missed == 0]
+        missing = self._expected([track for track in self._tracks if track.missed])
+        # A search would not find a face behind another one, but a mixture of both.
+        hidden = [points for points in missing if near_any(points, seen, CROWDED)]
+        urgent = not seen or len(hidden) < len(missing)
+        if self._since_search < (self.search_every if urgent else self.redetect_every):
+            return
         self._since_search = 0
-        boxes = [box for box in boxes if not _is_taken(box, taken)]
+        taken = seen + hidden
+        boxes = [box for box in self._propose(image, urgent) if not _is_taken(box, taken)]
         faces = self.detector(image, boxes_xyxy=boxes) if boxes else []
         faces = [face for face in faces if self._is_face(face, image)]
         faces = [faces[row] for row in _distinct(faces, [0.0] * len(faces))]
@@ -233,22 +222,29 @@ class FaceTracker:
             self._tracks = [other for other in self._tracks if other is not track] + [track]
         self._tracks.sort(key=lambda track: track.id)
 
+    def _propose(self, image: np.ndarray, urgent: bool) -> np.ndarray:
+        """Boxes that may be faces; unless it is urgent, of the image and of the flipped image in turn."""
+        search = getattr(self.detector.face_detector, "search", None)
+        if urgent or search is None:
+            return self.detector.face_detector(image)
+        self._flipped = not self._flipped
+        return search(image, self._flipped)
+
+    def _expected(self, tracks: list[_Track]) -> list[np.ndarray]:
+        return [track.expected(self._time_s) for track in tracks]
+
     def _known(self, faces: list[Face]) -> list[tuple[Face, _Track | None]]:
-        """Each found face with the missing or gone track that it continues, or None."""
+        """Each found face with the missing or lost track that it continues, or None."""
         known = [track for track in self._tracks if track.missed] + self._lost
         tracks = [None] * len(faces)
-        if faces and known:
-            costs = [[track.reid_cost(face, self._time_s) for track in known] for face in faces]
-            for row, column in match(np.array(costs)):
-                tracks[row] = known[column]
+        for row, column in match(
+            [[track.reid_cost(face, self._time_s) for track in known] for face in faces]
+        ):
+            tracks[row] = known[column]
         return list(zip(faces, tracks, strict=True))
 
-    def _expire(self) -> None:
-        self._drop([track.missed > self.lost_after for track in self._tracks])
-        self._lost = [track for track in self._lost if self._time_s - track.seen_s <= self.remember_s]
-
     def _drop(self, leaves: list[bool]) -> None:
-        """Move the tracks that leave to those that are gone."""
+        """Move the tracks that leave to the lost ones."""
         self._lost += [track for track, leave in zip(self._tracks, leaves, strict=True) if leave]
         self._tracks = [track for track, leave in zip(self._tracks, leaves, strict=True) if not leave]
 
@@ -259,13 +255,13 @@ class FaceTracker:
 
 
 def _nearest(keypoints: np.ndarray, faces: list[np.ndarray]) -> float:
-    """How far the nearest other one of `faces` (each (68, 2)) is."""
+    """Distance to the nearest other one of `faces` (each (68, 2)); infinite where there is none."""
     others = (other for other in faces if other is not keypoints)
     return min((face_distance(keypoints, other) for other in others), default=math.inf)
 
 
 def _distinct(faces: list[Face], costs: list[float]) -> list[int]:
-    """Rows of one face for each place: the surest, then the one that costs least."""
+    """Indices of one face per place: the most confident one, then the one with the lowest cost."""
     rows = sorted(range(len(faces)), key=lambda row: (-np.nan_to_num(faces[row].confidence), costs[row]))
     kept: list[int] = []
     for row in rows:
@@ -275,7 +271,7 @@ def _distinct(faces: list[Face], costs: list[float]) -> list[int]:
 
 
 def _is_taken(box_xyxy: np.ndarray, taken: list[np.ndarray]) -> bool:
-    """Whether a face detector's box is that of a head already known: its middle near, its size alike."""
+    """True for a face detector's box around a known face: near its centre, and at most twice as large."""
     for keypoints in taken:
         apart = np.linalg.norm(box_centre(box_xyxy) - box_centre(box_from_keypoints(keypoints)))
         size = face_size(keypoints)
@@ -299,7 +295,7 @@ def face_distance(keypoints: np.ndarray, other: np.ndarray) -> float:
 
 
 def size_change(keypoints: np.ndarray, other: np.ndarray) -> float:
-    """How many times as large as the smaller one the larger one of two faces (68, 2) is."""
+    """Size of the larger of two faces (68, 2) over that of the smaller one; at least 1."""
     ratio = face_size(keypoints) / face_size(other)
     return max(ratio, 1 / ratio)
 
@@ -311,26 +307,29 @@ def share_inside(keypoints: np.ndarray, image: np.ndarray) -> float:
 
 
 def near_any(keypoints: np.ndarray, others: Sequence[np.ndarray], reach: float) -> bool:
-    """Whether one of the `others` (each (68, 2)) is nearer than `reach`."""
+    """True if one of the `others` (each (68, 2)) is nearer than `reach` face sizes."""
     return any(face_distance(keypoints, other) < reach for other in others)
 
 
-def match(costs: np.ndarray) -> list[tuple[int, int]]:
-    """Pairs (row, column) with the least sum of costs (R, C), none of them above 1.
+def match(costs) -> list[tuple[int, int]]:
+    """Pairs (row, column) with the least sum of costs (R, C); pairs that cost more than 1 are not made.
 
-    The Hungarian method (Kuhn 1955). A pair that is too dear is not made but counts as 2:
-    two pairs, however dear, are better than one that is cheap.
+    The Hungarian method (Kuhn 1955). In the sum, a pair that costs more than 1 counts as 2 at most, so that
+    two pairs are preferred to a single cheaper one.
     """
+    costs = np.asarray(costs, dtype=np.float64)
+    if not costs.size:
+        return []
     rows, columns = linear_sum_assignment(np.minimum(costs, 2.0))
     return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if costs[r, c] <= 1]
 
 
 class Motion:
-    """Where a face is heading: centre and size of its box, and a steady velocity.
+    """Motion of a face: centre and size of its box, and the velocity of the centre.
 
-    An alpha-beta filter (Kalata, "The Tracking Index", 1984) whose gain grows with the
-    surprise: noise moves the next crop little, a turn of the head at once. A crop
-    that jumps with every answer would feed the noise back into the network.
+    An alpha-beta filter (Kalata, "The Tracking Index", 1984) whose gain grows with the distance between
+    the measured and the predicted centre: noise moves the next crop little, a turn of the head moves it at
+    once. A crop that moved with the noise would feed the noise back into the network.
     """
 
     MIN_GAIN, GAIN_PER_SIZE, SIZE_GAIN = 0.2, 20.0, 0.2
@@ -338,23 +337,23 @@ class Motion:
     def __init__(self, keypoints: np.ndarray, time_s: float):
         box = box_from_keypoints(keypoints)
         self.centre, self.sides = box_centre(box), box[2:] - box[:2]
-        self.velocity, self.time_s = np.zeros(2), time_s  # pixels a second
+        self.velocity, self.time_s = np.zeros(2), time_s  # pixels per second
 
     def update(self, keypoints: np.ndarray, time_s: float, *, steady: bool = False) -> None:
-        """Learn from keypoints (68, 2) seen at time_s, later than before; `steady` keeps the velocity."""
+        """Update with keypoints (68, 2) seen at time_s, later than before; `steady` keeps the velocity."""
         box, step_s = box_from_keypoints(keypoints), time_s - self.time_s
         expected = self.centre + self.velocity * step_s
-        match_cost = box_centre(box) - expected
-        gain = self.MIN_GAIN + self.GAIN_PER_SIZE * np.linalg.norm(match_cost) / self.sides.max()
+        error = box_centre(box) - expected
+        gain = self.MIN_GAIN + self.GAIN_PER_SIZE * np.linalg.norm(error) / self.sides.max()
         gain = min(gain, 1.0)
-        self.centre = expected + gain * match_cost
+        self.centre = expected + gain * error
         if not steady:
-            self.velocity = self.velocity + gain**2 / (2 - gain) / step_s * match_cost
+            self.velocity = self.velocity + gain**2 / (2 - gain) / step_s * error
         self.sides = self.sides * ((box[2:] - box[:2]) / self.sides) ** self.SIZE_GAIN
         self.time_s = time_s
 
     def place(self, keypoints: np.ndarray, time_s: float) -> np.ndarray:
-        """The shape of `keypoints` (68, 2) where the face should be at time_s."""
+        """Keypoints (68, 2) moved and scaled to where the face should be at time_s."""
         box = box_from_keypoints(keypoints)
         # A box is one pixel larger than the spread of its points.
         scale = (self.sides - 1) / np.maximum(box[2:] - box[:2] - 1, 1e-6)

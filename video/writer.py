@@ -1,18 +1,17 @@
-"""Writing what was seen in a video: the table of keypoints and the annotated video.
+"""Files written of a video: the table of keypoints, and the video with the faces drawn in.
 
     with open_table("faces.csv") as table, open_video("faces.mp4", 25) as video:
         for seen in track_frames(tracker, frames):
             table.write(seen)
             video.write(seen)
 
-Both are written beside and then renamed, when the block ends without an error.
+Both files appear when the block ends without an error.
 """
 
 import csv
 import math
-import os
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -32,7 +31,7 @@ LABEL_RGB = (255, 208, 0)
 
 
 class TrackedFrame(NamedTuple):
-    """A frame and the faces in it, by id; a damaged one has neither image nor faces."""
+    """A frame and the faces in it, sorted by id; a damaged frame has neither image nor faces."""
 
     index: int
     time_s: float
@@ -61,7 +60,7 @@ class TableWriter:
 
 @contextmanager
 def open_table(path) -> Iterator[TableWriter]:
-    """A CSV file with `COLUMNS`; what was at `path` is replaced."""
+    """A CSV file with `COLUMNS`; a file at `path` is replaced."""
     with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         yield TableWriter(file)
 
@@ -85,7 +84,10 @@ def draw_tracked(image: np.ndarray, faces: Iterable[TrackedFace]) -> np.ndarray:
 
 
 def check_video_name(path) -> Path:
-    """The path of a video to write, or a ValueError if its ending is none that we write."""
+    """The path of a video to write.
+
+    Raises ValueError for an ending other than .mp4, .mov, .mkv and .avi.
+    """
     path = Path(path)
     if path.suffix.lower() not in CODECS:
         raise ValueError(f"the annotated video must end in {', '.join(CODECS)}; got {path.name}")
@@ -93,11 +95,11 @@ def check_video_name(path) -> Path:
 
 
 class VideoWriter:
-    """Frames at a constant rate, into a file that is opened when the first one comes.
+    """Frames at a constant rate, into a file that is opened with the first frame.
 
-    Frames take the place that their time gives them: where some are missing, the picture
-    before stands longer; where two come for one place, the first stays. A frame of
-    another size than the first is fitted into that, with black at two sides.
+    A frame's place follows from its time: where frames are missing, the one before is repeated; of two
+    frames for one place the first is kept. A frame of another size than the first is scaled into that size,
+    with black at two sides.
     """
 
     def __init__(self, path: Path, frames_per_second: float):
@@ -106,7 +108,7 @@ class VideoWriter:
         self._file, self._last, self._start_s = None, None, 0.0
 
     def write(self, seen: TrackedFrame) -> None:
-        """Draw the faces in and append; a damaged frame waits for the next."""
+        """Draw the faces in and append; a damaged frame is left out."""
         if seen.image is None:
             return
         if self._file is None:
@@ -129,8 +131,8 @@ class VideoWriter:
         self._start_s = seen.time_s
         if not self._file.isOpened():
             raise OSError(
-                f"OpenCV cannot write a video to {self.path}: the folder cannot be written to, or this build "
-                f"of OpenCV lacks the encoder {CODECS[self.path.suffix.lower()]}; try another ending"
+                f"OpenCV cannot write the video {self.path.name}: the folder cannot be written to, or this "
+                f"build of OpenCV lacks the encoder {CODECS[self.path.suffix.lower()]}; try another ending"
             )
 
     def _fit(self, picture: np.ndarray) -> np.ndarray:
@@ -146,14 +148,16 @@ class VideoWriter:
         self._last = picture
         self.count += 1
 
-    def abandon(self) -> None:
-        """Close and remove the file, if it is still there."""
+    def release(self) -> None:
+        """Close the file without a check."""
         if self._file is not None:
             self._file.release()
-        self.path.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Finish the file, and read it back; OSError if that fails."""
+        """Close the file and read it back.
+
+        Raises OSError if it cannot be read.
+        """
         if self._file is None:
             return
         self._file.release()
@@ -162,26 +166,29 @@ class VideoWriter:
         check.release()
         if not readable:
             raise OSError(
-                f"the video written to {self.path.parent} cannot be read back: is the disk full, or are "
+                f"the video {self.path.name} was written and cannot be read back: is the disk full, or are "
                 f"{self.size_wh[0]} x {self.size_wh[1]} pixels too few or too many for its encoder?"
             )
 
 
+class _NoFrame(Exception):  # noqa: N818 (it ends a block, and is no error)
+    """Nothing was written."""
+
+
 @contextmanager
 def open_video(path, frames_per_second: float) -> Iterator[VideoWriter]:
-    """A video file; what was at `path` is replaced, unless no frame came.
+    """A video file; a file at `path` is replaced, unless no frame came.
 
     path: .mp4, .mov, .mkv (MPEG-4) or .avi (Motion JPEG). Its sides are even numbers of pixels: an odd
         last row or column is cut off.
     """
     path = check_video_name(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside_it = path.with_name(f".{os.getpid()}.{path.name}")  # its ending tells OpenCV what to write
-    writer = VideoWriter(beside_it, frames_per_second)
-    try:
-        yield writer
-        writer.close()
-        if writer.count:
-            os.replace(writer.path, path)
-    finally:
-        writer.abandon()
+    with suppress(_NoFrame), atomic_path(path) as temporary:
+        writer = VideoWriter(temporary, frames_per_second)
+        try:
+            yield writer
+            writer.close()
+        finally:
+            writer.release()
+        if not writer.count:
+            raise _NoFrame

@@ -184,28 +184,62 @@ def test_a_folder_of_pts_files_comes_back(tmp_path):
     (tmp_path / "pts" / "old.pts").write_text("from another run")
     write_results(found, tmp_path / "pts", "pts")
     files = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.pts"))
-    assert {"pts/b.pts", "pts/b.face1.pts", "pts/b.face11.pts", "pts/deep/a.pts"} < set(files)
+    expected = {"pts/b.jpg.pts", "pts/b.jpg.face1.pts", "pts/b.jpg.face11.pts", "pts/deep/a.jpg.pts"}
+    assert expected < set(files)
     assert len(files) == 13
     back = read_results(tmp_path / "pts")
-    assert [image.image for image in back] == ["b", "deep/a"]
+    assert [image.image for image in back] == ["b.jpg", "deep/a.jpg"]
     assert_same(back, found[:2], boxes=False, estimates=False)
     assert os.listdir(tmp_path) == ["pts"]
-    assert_same(read_results(tmp_path / "pts" / "deep" / "a.pts"), [found[1]], boxes=False, estimates=False)
+    assert_same(
+        read_results(tmp_path / "pts" / "deep" / "a.jpg.pts"), [found[1]], boxes=False, estimates=False
+    )
 
 
-def test_pts_files_of_alike_names_do_not_overwrite_each_other(tmp_path):
+def test_pts_files_of_alike_names_stay_apart_and_come_back(tmp_path):
     """a.jpg and a.png; and an image that is called like the second face of another."""
-    names, counts = ["in/a.face1.jpg", "in/a.jpg", "in/a.png"], [1, 2, 1]
+    counts = {"a.face1.jpg": 1, "a.jpg": 2, "a.png": 1, "a.png.jpg": 1}
     found = [
-        ImageFaces(name, (9, 9), [random_face(10 * row + i) for i in range(count)])
-        for row, (name, count) in enumerate(zip(names, counts, strict=True))
+        ImageFaces(f"in/{name}", (9, 9), [random_face(10 * row + i) for i in range(count)])
+        for row, (name, count) in enumerate(counts.items())
     ]
     write_results(found, tmp_path / "pts", "pts", base="in")
-    files = sorted(path.name for path in (tmp_path / "pts").iterdir())
-    assert files == ["a.face1.pts", "a.jpg.face1.pts", "a.jpg.pts", "a.pts"]
-    np.testing.assert_allclose(
-        read_pts(tmp_path / "pts" / "a.pts"), found[2].faces[0].keypoints, rtol=0, atol=COORDINATE
-    )
+    back = read_results(tmp_path / "pts")
+    assert [image.image for image in back] == list(counts)
+    assert_same(back, found, boxes=False, estimates=False)
+
+
+def test_nothing_but_results_is_replaced(tmp_path, found):
+    (tmp_path / "pts").mkdir()
+    (tmp_path / "pts" / "photo.jpg").write_text("mine")
+    (tmp_path / "faces.json").mkdir()
+    (tmp_path / "file").write_text("mine")
+    for name, format in (("pts", "pts"), ("faces.json", "json"), ("file", "pts")):
+        with pytest.raises(ValueError, match="replace"):
+            write_results(found, tmp_path / name, format)
+    assert (tmp_path / "pts" / "photo.jpg").read_text() == (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_pts_file_that_cannot_be_written_is_one_image(tmp_path):
+    deep = "/".join(["d" * 200] * 30)  # longer than a path may be
+    found = [ImageFaces(name, (9, 9), [random_face(0)]) for name in (f"in/{deep}/a.jpg", "in/b.jpg")]
+    problems = []
+    write_results(found, tmp_path / "pts", "pts", base="in", report=lambda *problem: problems.append(problem))
+    assert [name for name, _ in problems] == [found[0].image]
+    assert [image.image for image in read_results(tmp_path / "pts")] == ["b.jpg"]
+
+
+def test_one_image_in_two_spellings_is_an_error(tmp_path):
+    found = [ImageFaces(name, (9, 9), [random_face(0)]) for name in ("in/a.jpg", "in/../in/a.jpg")]
+    with pytest.raises(ValueError, match="there twice"):
+        write_results(found, tmp_path / "pts", "pts")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_carriage_return_in_a_name_comes_back(tmp_path):
+    found = [ImageFaces("a\rb.jpg", (9, 9), [random_face(0)])]
+    write_results(found, tmp_path / "a.csv", "csv")
+    assert [image.image for image in read_results(tmp_path / "a.csv")] == ["a\rb.jpg"]
 
 
 # --- what goes wrong ---------------------------------------------------------------------

@@ -1,6 +1,5 @@
-"""What the command is made of: the list of images, batches, overlays, the journal."""
+"""The inputs of detect.py, and faces in many images: lists, batches, drawn images."""
 
-import json
 import os
 import subprocess
 import sys
@@ -23,8 +22,6 @@ from detector.folder import (
     workers_for,
 )
 from detector.overlay import draw_faces
-from detector.results import ImageFaces, to_dict
-from detector.resume_log import ResumeLog, ResumeLogError, SeenPaths
 from files import cv2, to_rgb
 
 
@@ -93,14 +90,6 @@ def test_what_inputs_have_in_common(folder):
     assert common_base(["a.png"]) == Path.cwd()
 
 
-def test_seen_paths_over_many_blocks(monkeypatch):
-    monkeypatch.setattr(SeenPaths, "MERGE_AT", 7)
-    seen = SeenPaths()
-    assert all(seen.add(f"image-{number}.jpg") for number in range(100))
-    assert not any(seen.add(f"./image-{number}.jpg") for number in range(100))
-    assert seen.add("image-100.jpg")
-
-
 # --- in batches --------------------------------------------------------------------------
 
 
@@ -124,9 +113,9 @@ def test_workers_start_although_opencv_has_threads(folder):
     first = next(path for path in sorted(folder.rglob("*.jpg")))
     script = f"""
 import numpy as np
-from detector.batch import available_cores, workers_for, _search
-from detector.faces import FixedBoxes
-from opencv import cv2
+from detector.face_finders import FixedBoxes
+from detector.folder import _search
+from files import cv2
 cv2.setNumThreads(4)
 cv2.GaussianBlur(np.zeros((3000, 3000, 3), np.uint8), (0, 0), 3)
 assert [item.error for item in _search([{str(first)!r}], FixedBoxes([]), workers=1)] == [""]
@@ -138,7 +127,7 @@ assert cv2.getNumThreads() == 4
 
 
 def test_large_images_do_not_pile_up(folder, stub, monkeypatch):
-    monkeypatch.setattr("detector.batch.MOST_PIXEL_BYTES", 2000)  # a small one has 24 x 16 x 3 = 1152 bytes
+    monkeypatch.setattr("detector.folder.MAX_PIXEL_BYTES", 2000)  # a small one has 24 x 16 x 3 = 1152 bytes
     paths = [write_image(folder / f"{i}.png") for i in range(5)]
     taken = []
 
@@ -191,9 +180,46 @@ def test_overlays_show_the_face_and_keep_names(folder, stub, tmp_path):
 def test_an_overlay_never_replaces_its_image(folder, stub):
     path = str(folder / "a.png")
     before = Path(path).read_bytes()
-    with pytest.raises(ValueError, match="replaced by its own result"):
-        list(detect_paths(stub, [path], drawing=Drawing(folder, folder)))
+    found = next(detect_paths(stub, [path], drawing=Drawing(folder, folder)))
+    assert "replaced by its own result" in found[0].error
     assert Path(path).read_bytes() == before
+
+
+def test_an_image_that_cannot_be_drawn_is_one_skipped_item(folder, stub, tmp_path):
+    """A JPEG file holds no more than 65,500 pixels in a row."""
+    wide = str(folder / "wide.jpg")
+    Path(wide).write_bytes(cv2.imencode(".png", np.zeros((1, 65_535, 3), np.uint8))[1].tobytes())
+    paths = [str(folder / "a.png"), wide, str(folder / "b.PNG")]
+    found = next(detect_paths(stub, paths, drawing=Drawing(tmp_path / "drawn", folder)))
+    assert [bool(image.error) for image in found] == [False, True, False]
+    assert sorted(os.listdir(tmp_path / "drawn")) == ["a.png", "b.PNG"]
+
+
+def test_a_network_that_fails_on_one_image_does_not_end_the_run(folder, stub):
+    network = stub.network
+
+    def fails_on_bright(batch):
+        if batch.max() > 0.9:
+            raise cv2.error("too bright")
+        return network(batch)
+
+    stub.network = fails_on_bright
+    paths = [str(folder / "a.png"), write_image(folder / "bright.png", 255), str(folder / "b.PNG")]
+    found = next(detect_paths(stub, paths))
+    assert [image.error for image in found] == ["", "too bright", ""]
+    assert [len(image.faces) for image in found] == [1, 0, 1]
+
+
+def test_the_videos_of_a_folder_are_mentioned_and_results_left_out(folder):
+    (folder / "clip.mp4").write_bytes(b"")
+    (folder / "dir.mp4").mkdir()
+    write_image(folder / "dir.mp4" / "e.png")
+    notes, is_result = [], lambda path: path.endswith("a.png")
+    found = list(list_images([str(folder)], pytest.fail, note=notes.append, is_result=is_result))
+    assert names(found) == ["b.PNG", "text.jpg", "c.jpg", "e.png"]
+    assert len(notes) == 1
+    assert f"{folder}: 1 videos in this folder were left out" in notes[0]
+    assert not is_video(str(folder / "dir.mp4"))
 
 
 def test_a_face_is_drawn_where_it_is(sample_photo):
@@ -207,75 +233,6 @@ def test_a_face_is_drawn_where_it_is(sample_photo):
     x, y = faces[0].keypoints[0]
     np.testing.assert_allclose(drawn[round(y), round(x)], [255, 0, 255], atol=60)
     assert (draw_faces(sample_photo, []) == sample_photo).all()
-
-
-# --- the journal -------------------------------------------------------------------------
-
-
-def image(name, faces=()):
-    return ImageFaces(str(name), (4, 5), list(faces))
-
-
-def test_a_journal_is_taken_up_where_it_was_cut(tmp_path, stub):
-    faces = stub(np.zeros((20, 20, 3), np.uint8))
-    with ResumeLog(tmp_path, {"checkpoint": "x"}) as resume_log:
-        resume_log.add([image("a.jpg", faces), ImageFaces("b.jpg", error="broken")])
-    whole = resume_log.path.read_bytes()
-    line = (json.dumps(to_dict(image("c.jpg", faces))) + "\n").encode()
-    for cut in (1, len(line) // 2, len(line) - 1):  # the last one lacks only the end of its line
-        resume_log.path.write_bytes(whole + line[:cut])
-        with ResumeLog(tmp_path, {"checkpoint": "x"}, resume=True) as again:
-            assert (again.images, again.faces, again.errors) == (2, 1, 1)
-            assert list(again.pending(["a.jpg", "c.jpg", "b.jpg", "c.jpg"])) == ["c.jpg"]
-            again.add([image("c.jpg", faces)])
-            assert [found.image for found in again] == ["a.jpg", "b.jpg", "c.jpg"]
-        assert resume_log.path.read_bytes() == whole + line
-
-
-def test_a_finished_run_may_begin_anew_an_unfinished_one_not(tmp_path):
-    with ResumeLog(tmp_path, {"checkpoint": "x"}) as resume_log:
-        resume_log.add([image("a.jpg")])
-    with pytest.raises(ResumeLogError, match="not finished; go on with it by --resume"):
-        ResumeLog(tmp_path, {"checkpoint": "x"})
-    with ResumeLog(tmp_path, {"checkpoint": "x"}, resume=True) as resume_log:
-        resume_log.finish()
-    with ResumeLog(tmp_path, {"checkpoint": "x"}, resume=True) as resume_log:  # files that came since
-        assert list(resume_log.pending(["a.jpg", "new.jpg"])) == ["new.jpg"]
-        resume_log.add([image("new.jpg")])
-        assert [found.image for found in resume_log] == ["a.jpg", "new.jpg"]
-        resume_log.finish()
-    with ResumeLog(tmp_path, {"checkpoint": "y"}) as resume_log:
-        assert list(resume_log) == []
-
-
-def test_a_journal_without_results_is_in_nobodys_way(tmp_path):
-    """A run that failed before its first image, for want of Ray say, asks for no --resume."""
-    for resume in (False, True):
-        with ResumeLog(tmp_path, {"engine": resume}, resume=resume) as resume_log:
-            pass
-        assert json.loads(resume_log.path.read_text()) == {"settings": {"engine": resume}}
-
-
-def test_a_journal_of_another_run_or_damaged_is_refused(tmp_path):
-    with ResumeLog(tmp_path, {"checkpoint": "x", "drawn": False}) as resume_log:
-        resume_log.add([image("a.jpg"), image("b.jpg")])
-    with pytest.raises(ResumeLogError, match=r"\(checkpoint was 'x', is 'y'\); repeat"):
-        ResumeLog(tmp_path, {"checkpoint": "y", "drawn": False}, resume=True)
-    lines = resume_log.path.read_bytes().splitlines(keepends=True)
-    for damaged, message in [
-        ([lines[0], lines[1][:9] + b"\n", lines[2]], "line 2 is damaged"),
-        ([lines[0], b'{"image": 5}\n'], "line 2 is damaged"),
-        ([lines[0], lines[1], lines[1]], "line 3 is damaged: a.jpg is there twice"),
-        ([b"a file of somebody else's"], "not the journal of a run"),
-    ]:
-        resume_log.path.write_bytes(b"".join(damaged))
-        with pytest.raises(ResumeLogError, match=message):
-            ResumeLog(tmp_path, {"checkpoint": "x", "drawn": False}, resume=True)
-        assert resume_log.path.read_bytes() == b"".join(damaged)
-    resume_log.path.write_bytes(lines[0][:7])  # killed while it wrote the first line
-    with ResumeLog(tmp_path, {"checkpoint": "x"}, resume=True) as again:
-        assert again.images == 0
-    assert json.loads(resume_log.path.read_text()) == {"settings": {"checkpoint": "x"}}
 
 
 def test_workers_only_where_opencv_alone_does_not_use_the_cores():

@@ -21,7 +21,7 @@ import detect as command
 from checkpoint import SAVED_MODELS
 from data_load import sample_photos
 from detector import DEFAULT_CHECKPOINT, KeypointDetector
-from detector.folder import Drawing, detect_paths
+from detector.folder import detect_paths
 from detector.formats import read_results
 from detector.ray_engine import detect_with_ray
 from files import cv2
@@ -130,14 +130,11 @@ def wait_for_one_node(ray) -> None:
 
 
 def test_what_stops_a_task_stops_the_run_and_is_said(cluster, tmp_path, monkeypatch):
-    """A task that has no checkpoint, and an overlay that would replace its image."""
+    """A task that has no checkpoint."""
     names = write_many(tmp_path / "in", faces=1, textures=0)
     monkeypatch.chdir(tmp_path / "in")
     with pytest.raises(RuntimeError, match="no checkpoint named 'nonexistent'"):
         list(detect_with_ray(names, LOAD | {"name": "nonexistent"}, OPTIONS))
-    onto_itself = OPTIONS | {"drawing": Drawing(tmp_path / "in", tmp_path / "in")}
-    with pytest.raises(RuntimeError, match="would be replaced by its own result"):
-        list(detect_with_ray(names, LOAD | {"name": DEFAULT_CHECKPOINT}, onto_itself))
 
 
 def test_a_node_is_killed_and_nothing_is_lost_or_doubled(cluster, tmp_path, monkeypatch):
