@@ -73,9 +73,8 @@ class Rule:
         if self.kind in (int, float):
             number = "a whole number" if self.kind is int else "a number"
             limits = f"from {self.low:g} to {self.high:g}"
-            return (
-                f"{self.count} numbers {limits}, in ascending order" if self.count else f"{number} {limits}"
-            )
+            order = {"": "", "<": ", the smaller one first", "<=": ", in ascending order"}[self.order]
+            return f"{self.count} numbers {limits}{order}" if self.count else f"{number} {limits}"
         return {bool: "true or false", str: "text", dict: "an object with named values"}[self.kind]
 
     def accepts(self, value) -> bool:
@@ -408,11 +407,12 @@ def sha256_of(path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def record_onnx(folder) -> None:
-    """Write the SHA-256 of each ONNX file in a checkpoint folder into its config."""
-    folder = Path(folder)
-    onnx = {name: sha256_of(folder / name) for name in ONNX_FILES if (folder / name).is_file()}
-    write_json(folder / CONFIG_FILE, replace(load_config(folder), onnx=onnx).to_dict())
+def record_onnx(path) -> None:
+    """Write the SHA-256 of an ONNX file into the config beside it."""
+    path = Path(path)
+    config = load_config(path.parent)
+    onnx = {**config.onnx, path.name: sha256_of(path)}
+    write_json(path.parent / CONFIG_FILE, replace(config, onnx=onnx).to_dict())
 
 
 def check_onnx(path, folder) -> None:

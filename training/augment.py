@@ -25,7 +25,6 @@ from geometry import (
 )
 from landmarks import FLIP_ORDER
 
-
 CROP_MODES = ("whole", "face")
 
 

@@ -19,7 +19,6 @@ from training.augment import CROP_MODES, NO_AUGMENTATION, Augmentation, RescaleI
 from training.losses import LOSSES
 from training.writeups import WRITEUPS
 
-
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "one_cycle")
 
@@ -126,15 +125,15 @@ class Recipe:
         )
 
     def check_minutes(self, minutes: float | None) -> None:
-        """Raise ValueError for a time limit that is not positive, or with a schedule that it would cut short."""
+        """Raise ValueError for a time limit that is not positive, or that would cut a schedule short."""
         if minutes is None:
             return
         if not 0 < minutes < math.inf:
             raise ValueError(f"minutes must be a positive number; got {minutes}")
         if self.schedule != "constant":
             raise ValueError(
-                f"minutes cannot be used with {self.name!r}: its {self.schedule} schedule lowers the learning "
-                "rate until the last epoch. Lower epochs, or set schedule=constant"
+                f"minutes cannot be used with {self.name!r}: its {self.schedule} schedule lowers the rate "
+                "until the last epoch. Lower epochs, or set schedule=constant"
             )
 
     def override(self, changes: dict) -> "Recipe":
