@@ -453,7 +453,8 @@ def find_checkpoint(name, *, hub_seconds: float = HUB_SECONDS) -> Path:
         for folder in (Path(text), SAVED_MODELS / text):
             if text and (folder / CONFIG_FILE).is_file():
                 return folder
-        exists, parent_exists = Path(text).exists(), "/" in text and Path(text).parent.is_dir()
+        exists = bool(text) and Path(text).exists()
+        parent_exists = "/" in text and Path(text).parent.is_dir()
     except (OSError, ValueError) as error:  # a name too long, or with a zero byte
         raise CheckpointError(f"{shown(text)} cannot be the name of a checkpoint ({error})") from error
     if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text) and not exists and not parent_exists:

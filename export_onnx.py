@@ -4,8 +4,8 @@
     python export_onnx.py runs/mine/checkpoint --only model.onnx
 
 Input: images (N, 1, S, S) float32 in the config's gray range. Outputs: keypoints (N, 68, 2) and radius
-(N, 68) in the network's unit, confidence (N,). The convolutions of the int8 file have 8 bits; the ranges of their
-activations are measured on training images. The config then holds the SHA-256 of both files.
+(N, 68) in the network's unit, confidence (N,). The convolutions of the int8 file have 8 bits; the ranges of
+their activations are measured on training images. The config then holds the SHA-256 of both files.
 """
 
 import argparse
