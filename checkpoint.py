@@ -1,96 +1,240 @@
-"""Checkpoints: a folder with config.json and model.safetensors, and nothing that runs code.
+"""Checkpoints: a folder with config.json and model.safetensors. Loading one never runs code from it.
 
     model, config = load_checkpoint("naimishnet")    # a folder, a name in saved_models/, or OWNER/NAME
 
-The config carries every number that stands between an image and keypoints, so that
-a checkpoint measured here gives the same keypoints everywhere.
+The config holds every number between an image and its keypoints, so a checkpoint gives the same
+keypoints everywhere. ONNX files may lie beside the weights (export_onnx.py). PyTorch is imported only
+to load and save weights: configs and ONNX files need neither PyTorch nor safetensors.
 """
 
+import hashlib
 import json
-import os
+import re
 import shutil
-import tempfile
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Collection
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from files import TEMPORARY_PREFIX, atomic_path, write_json
 
-from files import write_json
-from models import KeypointNetwork, build_model
+if TYPE_CHECKING:
+    import torch
+
+    from models import KeypointNetwork
 
 SAVED_MODELS = Path(__file__).parent / "saved_models"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+ONNX_FILES = ("model.onnx", "model-int8.onnx")
 FORMAT = 2
+WHOLE_VIEWS = ("letterbox", "stretch", "crop")
+TRAINED_ON = ("official", "identity", "validation", "sample", "own")
+MAX_CONFIG_BYTES = 10**6
+MAX_INPUT_SIZE = 1024
+MAX_PASSES = 20
+HUB_SECONDS = 10.0  # to connect to the hub, and between two answers of it
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is missing, damaged or not one of ours."""
+    """A checkpoint that is missing, damaged, not one of ours, or cannot be written."""
+
+
+# --- fields and their values --------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The values that a field may have.
+
+    kind: int, float, bool, str or dict. A float field also takes an int; an int field takes no bool.
+    low, high: the range of a number, both ends included.
+    choices: if given, the only values allowed. The collection is read at each check.
+    count: 0 for a single value, else the number of values in a tuple.
+    order: of the values in a tuple: '' for any, '<' for ascending, '<=' for ascending or equal.
+    pattern: a regular expression for the whole of a str; meaning: the same in words.
+    """
+
+    kind: type
+    low: float = 0.0
+    high: float = 0.0
+    choices: Collection[str] = ()
+    count: int = 0
+    order: str = ""
+    pattern: str = ""
+    meaning: str = ""
+
+    @property
+    def expected(self) -> str:
+        """The allowed values, in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.meaning:
+            return self.meaning
+        if self.kind in (int, float):
+            number = "a whole number" if self.kind is int else "a number"
+            limits = f"from {self.low:g} to {self.high:g}"
+            order = {"": "", "<": ", the smaller one first", "<=": ", in ascending order"}[self.order]
+            return f"{self.count} numbers {limits}{order}" if self.count else f"{number} {limits}"
+        return {bool: "true or false", str: "text", dict: "an object with named values"}[self.kind]
+
+    def accepts(self, value) -> bool:
+        """Whether a field may have this value."""
+        if not self.count:
+            return self._accepts_one(value)
+        return (
+            isinstance(value, tuple)
+            and len(value) == self.count
+            and all(self._accepts_one(part) for part in value)
+            and (not self.order or list(value) == sorted(value))
+            and (self.order != "<" or len(set(value)) == self.count)
+        )
+
+    def _accepts_one(self, value) -> bool:
+        kinds = (int, float) if self.kind is float else self.kind
+        if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
+            return False
+        if self.kind in (int, float):
+            return self.low <= value <= self.high  # False for NaN
+        if self.kind is dict:
+            return all(isinstance(name, str) for name in value)
+        if self.kind is str:
+            return (
+                value in self.choices if self.choices else bool(re.fullmatch(self.pattern or "(?s).*", value))
+            )
+        return True
+
+    def from_text(self, text: str):
+        """The value that a text stands for, or the text itself where it stands for none."""
+        try:
+            if self.count:
+                return tuple(self.kind(part) for part in text.split(","))
+            if self.kind is bool:
+                return {"true": True, "false": False}[text.lower()]
+            return json.loads(text) if self.kind is dict else self.kind(text)
+        except (ValueError, KeyError):
+            return text
+
+
+def rule(kind: type, **limits) -> dict:
+    """Metadata for a dataclass field that has a Rule. limits: the Rule's other arguments."""
+    return {"rule": Rule(kind, **limits)}
+
+
+def same_rule(owner: type, name: str) -> dict:
+    """Metadata for a field that has the Rule of the field `name` of the dataclass `owner`."""
+    return next(known.metadata for known in fields(owner) if known.name == name)
+
+
+def check_fields(values, prefix: str = "") -> None:
+    """Check each field of a dataclass instance against its Rule.
+
+    prefix: what stands before a field's name in a message.
+    Raises ValueError, which names the field, the values it may have and the value it has.
+    """
+    for known in fields(values):
+        rule, value = known.metadata.get("rule"), getattr(values, known.name)
+        if rule and not rule.accepts(value):
+            raise ValueError(f"{prefix}{known.name} must be {rule.expected}; got {shown(value)}")
+
+
+def shown(value) -> str:
+    """A value for a message, on one line and not longer than 80 characters."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError):  # no value of JSON; ValueError also for a number of thousands of digits
+        text = f"a value of type {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+# --- the config -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What belongs to a set of weights.
+    """The numbers that belong to a set of weights. Lengths are in pixels of the crop unless stated.
 
-    model, model_args: what `build_model` is called with; input_size in pixels.
-    gray_range: what black and white become before the network.
-    keypoint_mean, keypoint_std: output * std + mean is pixels of the crop.
-    whole_view: how a whole image becomes a square: 'letterbox', 'stretch' or 'crop'.
+    model, model_args: name and arguments of the network, for `build_model`.
+    input_size: side of the square input.
+    gray_range: the values of black and white in the network's input.
+    keypoint_mean, keypoint_std: output * std + mean is a keypoint.
+    whole_view: how a whole image is made square: 'letterbox', 'stretch' or 'crop'.
     crop_scale: side of a face crop over the larger side of the box around its keypoints.
-    box_scale: side of a first crop over the larger side of a face detector's box.
-    passes: how often the network runs on a face; each pass crops around the answer of the pass before.
-    flip_tta: whether the last pass also gets the flipped crop, and both answers are averaged.
-    align_roll: whether crops after the first pass are rotated so that the face is upright in them.
-    label_offset: what was taken out of the training labels (data_load.py); to be added, times the
-        inter-ocular distance, where answers are compared with such labels, and nowhere else.
-    stopped_early: whether training stopped at a time limit, after `epochs` of more epochs.
+    box_scale: side of the first crop over the larger side of a face detector's box.
+    passes: how often the network runs on a face. Each pass crops around the keypoints of the pass before.
+    flip_tta: if true, the last pass averages the keypoints of the crop and of the flipped crop.
+    align_roll: if true, crops after the first pass are rotated so that the face is upright.
+    label_offset: offset (x, y) that was removed from the training labels, as a share of the inter-ocular
+        distance (data_load.py). Add it to keypoints that are compared with such labels, and nowhere else.
     trained_on: 'official', 'identity', 'validation', 'sample' or 'own'.
+    recipe, epochs, seed: the recipe's name, the epochs that were trained, the random seed.
+    stopped_early: true if a time limit ended the training before the recipe's epochs were done.
+    data_checksum: 16 hex digits over the labels (`data_fetch.data_checksum`).
+    measured: figures by split and faces.
+    onnx: SHA-256 of each ONNX file beside the weights, by file name; {} if there is none.
+    format: version of this list of fields.
     """
 
-    model: str
-    input_size: int
-    model_args: dict = field(default_factory=dict)
-    gray_range: tuple[float, float] = (0.0, 1.0)
-    keypoint_mean: float = 100.0
-    keypoint_std: float = 50.0
-    whole_view: str = "letterbox"
-    crop_scale: float = 1.35
-    box_scale: float = 1.0
-    passes: int = 1
-    flip_tta: bool = False
-    align_roll: bool = False
-    label_offset: tuple[float, float] = (0.0, 0.0)
-    trained_on: str = "own"
-    recipe: str = ""
-    epochs: int = 0
-    stopped_early: bool = False
-    seed: int = 0
-    data_checksum: str = ""
-    measured: dict = field(default_factory=dict)
-    format: int = FORMAT
+    model: str = field(metadata=rule(str, pattern=r"\w+", meaning="the name of a network"))
+    input_size: int = field(metadata=rule(int, low=8, high=MAX_INPUT_SIZE))
+    model_args: dict = field(default_factory=dict, metadata=rule(dict))
+    gray_range: tuple[float, float] = field(
+        default=(0.0, 1.0), metadata=rule(float, count=2, order="<", low=-10, high=10)
+    )
+    keypoint_mean: float = field(default=100.0, metadata=rule(float, low=-1e4, high=1e4))
+    keypoint_std: float = field(default=50.0, metadata=rule(float, low=0.01, high=1e4))
+    whole_view: str = field(default="letterbox", metadata=rule(str, choices=WHOLE_VIEWS))
+    crop_scale: float = field(default=1.35, metadata=rule(float, low=0.2, high=10))
+    box_scale: float = field(default=1.0, metadata=rule(float, low=0.2, high=10))
+    passes: int = field(default=1, metadata=rule(int, low=1, high=MAX_PASSES))
+    flip_tta: bool = field(default=False, metadata=rule(bool))
+    align_roll: bool = field(default=False, metadata=rule(bool))
+    label_offset: tuple[float, float] = field(
+        default=(0.0, 0.0), metadata=rule(float, count=2, low=-0.5, high=0.5)
+    )
+    trained_on: str = field(default="own", metadata=rule(str, choices=TRAINED_ON))
+    recipe: str = field(default="", metadata=rule(str))
+    epochs: int = field(default=0, metadata=rule(int, low=0, high=100_000))
+    stopped_early: bool = field(default=False, metadata=rule(bool))
+    seed: int = field(default=0, metadata=rule(int, low=0, high=2**32 - 1))
+    data_checksum: str = field(default="", metadata=rule(str))
+    measured: dict = field(default_factory=dict, metadata=rule(dict))
+    onnx: dict = field(default_factory=dict, metadata=rule(dict))
+    format: int = field(default=FORMAT, metadata=rule(int, low=FORMAT, high=FORMAT))
+
+    def __post_init__(self):
+        """Raises ValueError for a value that its field may not have."""
+        check_fields(self)
 
     def to_dict(self) -> dict:
-        """Plain values, as config.json holds them."""
-        return {**asdict(self), "gray_range": list(self.gray_range), "label_offset": list(self.label_offset)}
+        """Values for config.json; tuples become lists."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, values: dict) -> "ModelConfig":
-        """The inverse of to_dict; also reads format 1. Raises CheckpointError for unknown or missing fields."""
-        values = _from_format_1(values) if values.get("format", 1) == 1 else values
-        if values["format"] != FORMAT:
-            raise CheckpointError(
-                f"config format {values['format']} is not {FORMAT}; use the release it came from"
+        """The config that `to_dict` gave these values; also reads format 1.
+
+        Raises CheckpointError for a field that is unknown, missing, or has a value it may not have.
+        """
+        version = values.get("format", 1)
+        if version not in (1, FORMAT) or isinstance(version, bool):
+            raise CheckpointError(f"format {shown(version)} is not {FORMAT}; use the release that wrote it")
+        values = _from_format_1(values) if version == 1 else values
+        names = {f.name for f in fields(cls)}
+        required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
+        if unknown := set(values) - names:
+            raise CheckpointError(f"there is no field {', '.join(map(shown, sorted(unknown)))}")
+        if missing := required - set(values):
+            raise CheckpointError(f"the fields {', '.join(sorted(missing))} are missing")
+        pairs = {f.name for f in fields(cls) if f.metadata["rule"].count}
+        try:
+            return cls(
+                **{k: tuple(v) if k in pairs and isinstance(v, list) else v for k, v in values.items()}
             )
-        unknown = set(values) - {f.name for f in fields(cls)}
-        missing = {"model", "input_size"} - set(values)
-        if unknown or missing:
-            raise CheckpointError(f"config has unknown {sorted(unknown)} and lacks {sorted(missing)} fields")
-        pairs = {name: tuple(values[name]) for name in ("gray_range", "label_offset") if name in values}
-        return cls(**{**values, **pairs})
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
 
 
-#: What the fields of format 1 are called now.
+#: Names of format 1 and what they are called now.
 RENAMED_FIELDS = {
     "looks": "passes",
     "mirror": "flip_tta",
@@ -106,55 +250,67 @@ def _from_format_1(values: dict) -> dict:
     renamed = {RENAMED_FIELDS.get(name, name): value for name, value in values.items()}
     arguments = renamed.get("model_args", {})
     if isinstance(arguments, dict) and "trust" in arguments:
-        arguments = {("uncertainty" if name == "trust" else name): value for name, value in arguments.items()}
-        renamed["model_args"] = arguments
+        renamed["model_args"] = {"uncertainty" if k == "trust" else k: v for k, v in arguments.items()}
     if renamed.get("whole_view") == "squash":
         renamed["whole_view"] = "stretch"
     return {**renamed, "format": FORMAT}
 
 
 def _renamed_weight(name: str) -> str:
-    """The head for confidence and radius was called `trust` in weights of format 1."""
+    """The present name of a weight: UncertaintyHead was called `trust` in format 1."""
     return name.replace("trust.", "uncertainty.", 1) if name.startswith("trust.") else name
 
 
-def save_checkpoint(folder, model: KeypointNetwork, config: ModelConfig, *, half: bool = False) -> Path:
-    """Write config.json and model.safetensors; other files in the folder stay.
+def load_config(folder) -> ModelConfig:
+    """The config of a checkpoint folder.
 
-    half: store floating-point weights as float16; they are loaded as float32.
+    Raises CheckpointError if config.json is missing, damaged, or has a value that its field may not have.
     """
-    folder = Path(folder)
-    weights = {}
-    for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().cpu().contiguous()
-        weights[name] = tensor.half() if half and tensor.is_floating_point() else tensor
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".staging-", dir=folder))
+    path = Path(folder) / CONFIG_FILE
     try:
-        save_file(weights, staging / WEIGHTS_FILE)
-        # Weights first: with an old config beside them a reader fails loudly, on shapes or names.
-        os.replace(staging / WEIGHTS_FILE, folder / WEIGHTS_FILE)
-        write_json(folder / CONFIG_FILE, config.to_dict())
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    return folder
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path} is no regular file")
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise CheckpointError(f"{path} is larger than {MAX_CONFIG_BYTES} bytes: no config of ours")
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(
+            f"no checkpoint in {folder}: {CONFIG_FILE} cannot be read ({error.strerror})"
+        ) from error
+    except CheckpointError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path} is not JSON ({error}); fetch the checkpoint again") from error
+    if not isinstance(values, dict):
+        raise CheckpointError(f"{path} must hold an object, it holds a {type(values).__name__}")
+    try:
+        return ModelConfig.from_dict(values)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
 
 
-def load_checkpoint(name, device: str | torch.device = "cpu") -> tuple[KeypointNetwork, ModelConfig]:
-    """Network in eval mode and its config, from a folder, a name in saved_models/, or OWNER/NAME on the hub.
+# --- loading and saving -----------------------------------------------------------------------------
 
-    Raises CheckpointError if there is none, or it is damaged.
+
+def load_checkpoint(name, device: "str | torch.device" = "cpu") -> "tuple[KeypointNetwork, ModelConfig]":
+    """A network in eval mode and its config.
+
+    name: a folder, a name in saved_models/, or OWNER/NAME on the Hugging Face hub.
+    device: where the network is put.
+    Raises CheckpointError if there is no such checkpoint, or it is damaged.
     """
+    import torch
+
+    from models import build_model, check_model
+
     folder = find_checkpoint(name)
     config = load_config(folder)
-    model = build_model(config.model, input_size=config.input_size, **config.model_args)
     try:
-        weights = load_file(folder / WEIGHTS_FILE)
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"{folder / WEIGHTS_FILE} cannot be read ({error}); fetch the checkpoint again"
-        ) from error
-    weights = {_renamed_weight(key): t.float() if t.is_floating_point() else t for key, t in weights.items()}
+        check_model(config.model, input_size=config.input_size, **config.model_args)
+        model = build_model(config.model, input_size=config.input_size, **config.model_args)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / CONFIG_FILE} describes no network of ours: {error}") from error
+    weights = _read_weights(folder / WEIGHTS_FILE)
     try:
         model.load_state_dict(weights, strict=True)
     except RuntimeError as error:
@@ -163,42 +319,216 @@ def load_checkpoint(name, device: str | torch.device = "cpu") -> tuple[KeypointN
     return model.to(device, memory_format=torch.channels_last).eval(), config
 
 
-def load_config(folder) -> ModelConfig:
-    """The config of a checkpoint folder."""
-    path = Path(folder) / CONFIG_FILE
+def _read_weights(path: Path) -> "dict[str, torch.Tensor]":
+    """Weights by their present names, as float32.
+
+    Raises CheckpointError if they cannot be read or are not finite.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    if not path.is_file():
+        raise CheckpointError(f"{path} {'is no regular file' if path.exists() else 'is missing'}")
     try:
-        values = json.loads(path.read_text())
+        stored = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read ({error}); fetch the checkpoint again") from error
+    weights = {_renamed_weight(k): t.float() if t.is_floating_point() else t for k, t in stored.items()}
+    _check_finite(weights, str(path))
+    return weights
+
+
+def _check_finite(weights: "dict[str, torch.Tensor]", where: str) -> None:
+    for name, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{where}: the weights {name} are not finite numbers")
+
+
+def save_checkpoint(folder, model: "KeypointNetwork", config: ModelConfig, *, half: bool = False) -> Path:
+    """Write config.json and model.safetensors into a folder, and return the folder.
+
+    Other files in the folder stay, except ONNX files of other weights: they are removed.
+
+    half: store floating-point weights as float16. They are loaded as float32.
+    Raises CheckpointError for weights that are not finite, and if the files cannot be written; the folder is
+    then as it was.
+    """
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    weights = {}
+    for name, tensor in model.state_dict().items():
+        tensor = tensor.detach().cpu().contiguous()
+        weights[name] = tensor.half() if half and tensor.is_floating_point() else tensor
+    _check_finite(weights, f"{folder} is not saved")
+    data = save(weights)
+    try:
+        clear_leftovers(folder)
+        onnx = _onnx_of_same_weights(folder, data)
+        # A reader between the two renames finds new weights and the old config: it fails on shapes or names.
+        with (
+            atomic_path(folder / CONFIG_FILE) as new_config,
+            atomic_path(folder / WEIGHTS_FILE) as new_weights,
+        ):
+            write_json(new_config, replace(config, onnx=onnx).to_dict())
+            new_weights.write_bytes(data)
+            for name in set(ONNX_FILES) - set(onnx):
+                (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise CheckpointError(f"no checkpoint in {folder}: {path.name} cannot be read ({error})") from error
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON ({error}); fetch the checkpoint again") from error
-    if not isinstance(values, dict):
-        raise CheckpointError(f"{path} must hold an object, it holds a {type(values).__name__}")
-    return ModelConfig.from_dict(values)
+        raise CheckpointError(
+            f"the checkpoint {folder} cannot be written: {error.strerror or error}"
+        ) from error
+    return folder
 
 
-def find_checkpoint(name) -> Path:
-    """The local folder of a checkpoint; downloads config and weights for a hub name OWNER/NAME."""
-    for folder in (Path(name), SAVED_MODELS / str(name)):
-        if (folder / CONFIG_FILE).is_file():
-            return folder
+def _onnx_of_same_weights(folder: Path, data: bytes) -> dict:
+    """The `onnx` field of the checkpoint that is in a folder, or {} if its weights are not `data`."""
+    try:
+        same = (folder / WEIGHTS_FILE).read_bytes() == data
+        return load_config(folder).onnx if same else {}
+    except (OSError, CheckpointError):
+        return {}
+
+
+def clear_leftovers(folder) -> None:
+    """Remove the temporary folders that a killed process has left in a checkpoint or run folder."""
+    for pattern in (f"{TEMPORARY_PREFIX}*", ".staging-*"):
+        for leftover in Path(folder).glob(pattern):
+            if leftover.is_dir() and not leftover.is_symlink():
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+# --- ONNX files -----------------------------------------------------------------------------------
+
+
+def sha256_of(path) -> str:
+    """SHA-256 of a file, 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def record_onnx(path) -> None:
+    """Write the SHA-256 of an ONNX file into the config beside it."""
+    path = Path(path)
+    config = load_config(path.parent)
+    onnx = {**config.onnx, path.name: sha256_of(path)}
+    write_json(path.parent / CONFIG_FILE, replace(config, onnx=onnx).to_dict())
+
+
+def check_onnx(path, folder) -> None:
+    """Check that an ONNX file is the one that belongs to a checkpoint.
+
+    path: the ONNX file. folder: the checkpoint folder, whose config holds the file's SHA-256.
+    Raises CheckpointError if the file is missing, no regular file, damaged, or of other weights.
+    """
+    path = Path(path)
+    renew = f"make it: python export_onnx.py {folder}"
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path} is no regular file" if path.exists() else f"there is no {path}; {renew}"
+        )
+    recorded = load_config(folder).onnx.get(path.name)
+    if recorded is None:
+        raise CheckpointError(f"{Path(folder) / CONFIG_FILE} holds no SHA-256 of {path.name}; {renew}")
+    try:
+        found = sha256_of(path)
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read ({error.strerror})") from error
+    if found != recorded:
+        raise CheckpointError(f"{path} is damaged or belongs to other weights; fetch it again, or {renew}")
+
+
+# --- finding --------------------------------------------------------------------------------------
+
+
+def find_checkpoint(name, *, hub_seconds: float = HUB_SECONDS) -> Path:
+    """The local folder of a checkpoint; a checkpoint on the Hugging Face hub is downloaded first.
+
+    name: a folder, a name in saved_models/, or OWNER/NAME on the hub.
+    hub_seconds: how long to wait for the hub to connect, and between two answers.
+    Raises CheckpointError if there is none of that name, or the hub does not answer.
+    """
     text = str(name)
-    if text.count("/") == 1 and not text.startswith((".", "/")) and not Path(text).exists():
-        return _download(text)
+    try:
+        for folder in (Path(text), SAVED_MODELS / text):
+            if text and (folder / CONFIG_FILE).is_file():
+                return folder
+        exists = bool(text) and Path(text).exists()
+        parent_exists = "/" in text and Path(text).parent.is_dir()
+    except (OSError, ValueError) as error:  # a name too long, or with a zero byte
+        raise CheckpointError(f"{shown(text)} cannot be the name of a checkpoint ({error})") from error
+    if re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", text) and not exists and not parent_exists:
+        return _download(text, hub_seconds)
     known = sorted(path.parent.name for path in SAVED_MODELS.glob(f"*/{CONFIG_FILE}"))
+    reason = "it is neither a folder nor OWNER/NAME on the hub"
+    if exists:
+        reason = (
+            f"it is a folder without a {CONFIG_FILE}" if Path(text).is_dir() else "it is a file, not a folder"
+        )
+    elif parent_exists:
+        reason = f"the folder {Path(text).parent} has nothing of that name"
     raise CheckpointError(
-        f"no checkpoint named {text!r}: it is neither a folder with a {CONFIG_FILE}, nor OWNER/NAME "
-        f"on the hub, nor one of saved_models/ ({', '.join(known) or 'which is empty'})"
+        f"no checkpoint named {text!r}: {reason}. saved_models/ has {', '.join(known) or 'none'}"
     )
 
 
-def _download(hub_name: str) -> Path:
-    from huggingface_hub import snapshot_download
+def _download(name: str, seconds: float) -> Path:
+    """The local folder of OWNER/NAME on the hub: config, weights, and ONNX files where it has them."""
+    from huggingface_hub import constants, hf_hub_download
 
+    listing = {} if constants.HF_HUB_OFFLINE else _ask_hub(name, seconds)
+    wanted = [CONFIG_FILE, WEIGHTS_FILE]
+    options = {"local_files_only": True}
+    if listing:
+        there = {file.get("rfilename") for file in listing.get("siblings", [])}
+        if CONFIG_FILE not in there:
+            raise CheckpointError(f"{name!r} on the hub holds no {CONFIG_FILE}: not one of our checkpoints")
+        wanted += [file for file in ONNX_FILES if file in there]
+        options = {"revision": listing["sha"], "etag_timeout": seconds}
     try:
-        folder = snapshot_download(hub_name, allow_patterns=[CONFIG_FILE, WEIGHTS_FILE])
+        paths = [Path(hf_hub_download(name, file, **options)) for file in wanted]
     except Exception as error:  # the hub client raises a family of unrelated types
-        raise CheckpointError(f"{hub_name!r} could not be fetched from the hub: {error}") from error
-    if not (Path(folder) / CONFIG_FILE).is_file():
-        raise CheckpointError(f"{hub_name!r} on the hub holds no {CONFIG_FILE}: not one of our checkpoints")
-    return Path(folder)
+        raise CheckpointError(_not_fetched(name, one_line(error))) from error
+    return paths[0].parent
+
+
+def _ask_hub(name: str, seconds: float) -> dict:
+    """The hub's list of files of OWNER/NAME, or {} if it does not answer and the files are here already."""
+    import requests
+    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub.utils import build_hf_headers
+
+    url = f"{constants.ENDPOINT}/api/models/{name}"
+    for attempts_left in (1, 0):
+        try:
+            answer = requests.get(url, headers=build_hf_headers(), timeout=(seconds, seconds))
+            if answer.status_code in (401, 403, 404):
+                raise CheckpointError(_not_fetched(name, f"the hub has no such model ({answer.status_code})"))
+            answer.raise_for_status()
+            listing = answer.json()
+            break
+        except requests.RequestException as error:
+            if attempts_left:
+                continue
+            if isinstance(try_to_load_from_cache(name, WEIGHTS_FILE), str):
+                return {}
+            silent = isinstance(error, requests.Timeout)
+            reason = f"it did not answer within {seconds:g} s, twice" if silent else one_line(error)
+            raise CheckpointError(_not_fetched(name, reason)) from error
+    if not isinstance(listing, dict) or not isinstance(listing.get("sha"), str):
+        raise CheckpointError(_not_fetched(name, f"{url} answers with no list of files"))
+    return listing
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error on one line."""
+    return " ".join(str(error).split())
+
+
+def _not_fetched(name: str, reason: str) -> str:
+    return (
+        f"{name!r} could not be fetched from the hub: {reason}. There is no local folder of this name. "
+        "If you meant a folder, check its path. If you meant the hub, check the name and the network "
+        "connection (HF_ENDPOINT and HTTPS_PROXY are respected), or download the files into a folder "
+        "on another machine and give that folder"
+    )

@@ -1,15 +1,14 @@
-"""Write the ONNX files of a checkpoint, for ONNX Runtime and everything that reads ONNX:
+"""Write the ONNX files of a checkpoint, for ONNX Runtime and other programs that read ONNX:
 
     python export_onnx.py heatmapnet              # model.onnx and model-int8.onnx beside the weights
     python export_onnx.py runs/mine/checkpoint --only model.onnx
 
-Input: images (N, 1, S, S) float32 in the config's gray range. Outputs: keypoints (N, 68, 2)
-and radius (N, 68) in the network's unit, confidence (N,). The int8 file has its
-convolutions in 8 bits; what its activations span is measured on training images.
+Input: images (N, 1, S, S) float32 in the config's gray range. Outputs: keypoints (N, 68, 2) and radius
+(N, 68) in the network's unit, confidence (N,). The convolutions of the int8 file have 8 bits; the ranges of
+their activations are measured on training images. The config then holds the SHA-256 of both files.
 """
 
 import argparse
-import os
 import sys
 import tempfile
 from pathlib import Path
@@ -17,18 +16,28 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from checkpoint import ModelConfig, find_checkpoint, load_checkpoint
-from data_fetch import DataError, find_data
-from data_load import FacialKeypointsDataset, load_split
-from detector.predictor import ONNX_OUTPUTS, RUNTIMES, crops_to_batch, keypoints_matrix, predict_keypoints
+from checkpoint import (
+    ONNX_FILES,
+    CheckpointError,
+    ModelConfig,
+    clear_leftovers,
+    find_checkpoint,
+    load_checkpoint,
+    record_onnx,
+)
+from data_fetch import find_data
+from data_load import SPLITS, FacialKeypointsDataset, load_split
+from detector.predictor import ONNX_OUTPUTS, crops_to_batch, keypoints_matrix, predict_keypoints
+from files import atomic_path
 from geometry import whole_image_matrix
+from train import run_command
 
 CALIBRATION_IMAGES = 128
-MIN_HALF_SIZE = 1024  # numbers; below, a float16 weight saves nothing
+MIN_HALF_SIZE = 1024  # values; float16 saves next to nothing in smaller weights
 
 
 class _Estimator(torch.nn.Module):
-    """What the file computes: all three outputs, whatever the network's own forward gives."""
+    """The network with keypoints, confidence and radius as outputs of forward."""
 
     def __init__(self, model):
         super().__init__()
@@ -39,7 +48,7 @@ class _Estimator(torch.nn.Module):
 
 
 def export(model: torch.nn.Module, path) -> None:
-    """Write `model` (eval mode) as float32 ONNX with a free batch size."""
+    """Write a network in eval mode as float32 ONNX. The batch size stays free."""
     from onnxscript import optimizer
 
     example = torch.zeros(2, 1, model.input_size, model.input_size)
@@ -51,19 +60,20 @@ def export(model: torch.nn.Module, path) -> None:
         input_names=["images"],
         output_names=list(ONNX_OUTPUTS),
         dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=4096)}},
-        optimize=False,  # it would fold batch norm into weights that then fit no float16
+        optimize=False,  # it would fold batch norm into the weights, which float16 then cannot hold exactly
     )
     optimizer.fold_constants(program.model)
     optimizer.remove_unused_nodes(program.model)
     proto = without_traces(store_as_half(program.model_proto))
-    _write_beside(path, lambda beside: beside.write_bytes(proto.SerializeToString()))
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(proto.SerializeToString())
 
 
 def store_as_half(proto):
-    """The same ONNX model with weights in float16 where nothing is lost: half the size, the same answers.
+    """The ONNX model with weights stored as float16 where float16 holds them exactly: the same results.
 
-    ONNX Runtime makes float32 of them once, when it loads the file. Weights of a checkpoint that was
-    saved with `half` survive this to the last bit, others stay as they are.
+    ONNX Runtime converts them to float32 when it loads the file. All weights of a checkpoint that was saved
+    with `half` are stored so; the file is half as large.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -83,7 +93,7 @@ def store_as_half(proto):
 
 
 def without_traces(proto):
-    """The same ONNX model without the exporter's notes on each node: source lines, paths of this machine."""
+    """The ONNX model without the exporter's notes on each node: source lines and paths of this machine."""
     graph = proto.graph
     values = [*graph.value_info, *graph.input, *graph.output, *graph.initializer]
     for part in [proto, graph, *graph.node, *values]:
@@ -93,7 +103,10 @@ def without_traces(proto):
 
 
 def quantize(path, batches: list[np.ndarray], target) -> None:
-    """Write the int8 twin of an ONNX file. batches: images (N, 1, S, S) to measure activations on."""
+    """Write the int8 version of an ONNX file.
+
+    batches: images (N, 1, S, S) to measure the ranges of activations on. target: the path to write.
+    """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -105,36 +118,23 @@ def quantize(path, batches: list[np.ndarray], target) -> None:
             batch = next(self.left, None)
             return None if batch is None else {"images": batch}
 
-    def write(beside: Path) -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            prepared = Path(folder) / "prepared.onnx"
-            quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
-            quantize_static(
-                str(prepared),
-                str(beside),
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                op_types_to_quantize=["Conv", "Add", "Relu", "Resize"],
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
-
-    _write_beside(target, write)
-
-
-def _write_beside(path, write) -> None:
-    path = Path(path)
-    beside = path.with_name(f".{path.stem}.{os.getpid()}.onnx")
-    try:
-        write(beside)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with atomic_path(target) as temporary, tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder) / "prepared.onnx"
+        quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        quantize_static(
+            str(prepared),
+            str(temporary),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "Add", "Relu", "Resize"],
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+        )
 
 
 def calibration_batches(model, config: ModelConfig, dataset: FacialKeypointsDataset) -> list[np.ndarray]:
-    """First and last looks at some images of a data set, as the network sees them."""
+    """Inputs (N, 1, S, S) of the first and of the last pass on some images of a data set."""
     step = max(len(dataset) // CALIBRATION_IMAGES, 1)
     images = [dataset.image(index) for index in range(0, len(dataset), step)][:CALIBRATION_IMAGES]
     size, view = config.input_size, config.whole_view
@@ -144,38 +144,56 @@ def calibration_batches(model, config: ModelConfig, dataset: FacialKeypointsData
 
 
 def export_checkpoint(name: str, data_folder, only: str | None = None) -> list[Path]:
-    """Write the ONNX files of a checkpoint beside its weights; the paths written."""
+    """Write the ONNX files of a checkpoint beside its weights, and return their paths.
+
+    name: a folder, a name in saved_models/, or OWNER/NAME on the hub. data_folder: the data set, for the int8
+    file. only: 'model.onnx' for no int8 file.
+    Raises CheckpointError for a checkpoint that is missing or damaged, or a folder that cannot be written.
+    """
     folder = find_checkpoint(name)
     model, config = load_checkpoint(folder)
-    plain, small = (folder / RUNTIMES[runtime] for runtime in ("onnx", "onnx-int8"))
-    export(model, plain)
+    plain, small = (folder / file for file in ONNX_FILES)
     written = [plain]
-    if only != plain.name:
-        dataset = load_split(data_folder, config.trained_on, "train")
-        quantize(plain, calibration_batches(model, config, dataset), small)
-        written.append(small)
+    try:
+        clear_leftovers(folder)
+        export(model, plain)
+        record_onnx(plain)
+        if only != plain.name:
+            # a checkpoint of the sample or of own data was trained on the training images there are
+            split = config.trained_on if config.trained_on in SPLITS else "official"
+            dataset = load_split(data_folder, split, "train")
+            quantize(plain, calibration_batches(model, config, dataset), small)
+            record_onnx(small)
+            written.append(small)
+    except OSError as error:
+        raise CheckpointError(f"{folder} cannot be written ({error.strerror or error})") from error
     return written
 
 
+def run(args: argparse.Namespace) -> int:
+    """Export, print the files that were written, and return the exit code."""
+    find_checkpoint(args.checkpoint)  # before the data, which may have to be downloaded
+    data_folder = None if args.only else find_data().folder
+    try:
+        for path in export_checkpoint(args.checkpoint, data_folder, args.only):
+            print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
+    except ImportError as error:
+        raise ImportError(f"{error}. pip install onnx onnxscript onnxruntime") from error
+    return 0
+
+
 def main(arguments=None) -> int:
-    """Export, print what was written, and return the exit code."""
+    """Export, and return the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", help="folder, or name in saved_models/")
-    parser.add_argument("--only", choices=[RUNTIMES["onnx"]], help="no int8 file, which needs data")
+    parser.add_argument("checkpoint", help="folder, name in saved_models/, or OWNER/NAME on the hub")
+    parser.add_argument(
+        "--only", choices=[ONNX_FILES[0]], help="write model.onnx alone; model-int8.onnx needs the data set"
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(arguments)
-    try:
-        folder = None if args.only else find_data().folder
-        for path in export_checkpoint(args.checkpoint, folder, args.only):
-            print(f"{path}: {path.stat().st_size / 1e6:.1f} MB")
-    except (ValueError, DataError) as error:
-        print(f"export_onnx.py: {error}", file=sys.stderr)
-        return 1
-    except ImportError as error:
-        print(f"export_onnx.py: {error}. pip install onnx onnxscript onnxruntime", file=sys.stderr)
-        return 1
-    return 0
+    return run_command("export_onnx.py", lambda: run(args), debug=args.debug)
 
 
 if __name__ == "__main__":

@@ -3,14 +3,14 @@
     model = build_model("naimishnet")           # list_models() names them all
     model(torch.zeros(8, 1, 96, 96)).shape      # (8, 68, 2)
 
-Every network takes (B, 1, S, S) float32 gray and returns (B, 68, 2): x and y as
-`Normalize` scales them. S is `model.input_size`, chosen when the network is built;
-`min_size` is the least that leaves the last layer a pixel.
+Every network takes (B, 1, S, S) float32 gray and returns (B, 68, 2): x and y as `Normalize` scales them.
+S is `model.input_size`, chosen when the network is built, and at least the class's `min_size`.
 
-To add one: subclass KeypointNetwork, put `@register("name")` above it, import its
-module here. The sweep in tests/test_models.py then covers it.
+To add a network: subclass KeypointNetwork in this file, with `@register("name")` above it. The tests of
+tests/test_models.py then run on it too.
 """
 
+import inspect
 import math
 from collections.abc import Sequence
 from itertools import pairwise
@@ -21,28 +21,64 @@ from torch.nn import functional as F
 
 from landmarks import NUM_KEYPOINTS
 
-__all__ = [
-    "BatchNormCNN",
-    "HeatmapNet",
-    "KeypointNetwork",
-    "NaimishNet",
-    "StridedCNN",
-    "TwoLayerCNN",
-    "WideDenseCNN",
-    "build_model",
-    "count_macs",
-    "count_parameters",
-    "list_models",
-    "model_class",
-    "register",
-]
+MAX_PARAMETERS = 500_000_000  # 2 GB of float32
+
+# --- the base class ------------------------------------------------------------------------------
 
 
-_REGISTRY: dict[str, type["KeypointNetwork"]] = {}
+class KeypointNetwork(nn.Module):
+    """The base class of all networks: it checks the input and shapes the output.
+
+    A subclass sets default_size and min_size, and defines `_features`.
+
+    input_size: side of the input in pixels; default_size if not given.
+    Raises ValueError for less than min_size.
+    """
+
+    default_size: int  # input size of the source, or ours if the source states none
+    min_size: int  # smallest input size that leaves the last layer a pixel
+    registered_name: str
+
+    def __init__(self, input_size: int | None = None):
+        super().__init__()
+        self.input_size = self.default_size if input_size is None else int(input_size)
+        if self.input_size < self.min_size:
+            raise ValueError(
+                f"{type(self).__name__} needs an input_size of at least {self.min_size}, "
+                f"got {self.input_size}"
+            )
+
+    def _features(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, 1, S, S) to any shape with 136 numbers per image."""
+        raise TypeError(f"{type(self).__name__} must define _features")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Keypoints (B, 68, 2) of images (B, 1, S, S). Raises ValueError for another shape."""
+        size = self.input_size
+        if x.ndim != 4 or tuple(x.shape[1:]) != (1, size, size):
+            raise ValueError(
+                f"{type(self).__name__} expects input of shape (B, 1, {size}, {size}), got {tuple(x.shape)}"
+            )
+        return self._features(x).reshape(-1, NUM_KEYPOINTS, 2)
+
+    def estimate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Keypoints (B, 68, 2), confidence (B,) and radius (B, 68); the latter two are NaN if unknown."""
+        keypoints = self(x)
+        unknown = torch.full_like(keypoints[..., 0], math.nan)
+        return keypoints, unknown[:, 0], unknown
+
+
+# --- the registry --------------------------------------------------------------------------------
+
+
+_REGISTRY: dict[str, type[KeypointNetwork]] = {}
 
 
 def register(name: str):
-    """Class decorator: makes a network known to `build_model` under `name`."""
+    """Class decorator: makes a network known to `build_model` under `name`.
+
+    Raises ValueError if there is a network of that name.
+    """
 
     def add(network):
         if name in _REGISTRY:
@@ -59,86 +95,75 @@ def list_models() -> list[str]:
     return sorted(_REGISTRY)
 
 
-def model_class(name: str) -> type["KeypointNetwork"]:
-    """The class registered as `name`, for its sizes and its docstring."""
+def model_class(name: str) -> type[KeypointNetwork]:
+    """The class that is registered as `name`.
+
+    Raises ValueError if there is none.
+    """
     if name not in _REGISTRY:
         raise ValueError(f"no network named {name!r}; there are {', '.join(list_models())}")
     return _REGISTRY[name]
 
 
-def build_model(name: str, **kwargs) -> "KeypointNetwork":
-    """A new network with random weights; kwargs go to its constructor (input_size, ...)."""
-    return model_class(name)(**kwargs)
+def build_model(name: str, **arguments) -> KeypointNetwork:
+    """A new network with random weights.
+
+    arguments: for its constructor (input_size, ...).
+    Raises ValueError for an unknown name or a value that the network cannot have.
+    """
+    return model_class(name)(**arguments)
 
 
-class KeypointNetwork(nn.Module):
-    """What all networks share: a declared input size, a checked input, a (B, 68, 2) output."""
-
-    default_size: int  # the input size used where the source states it, or ours
-    min_size: int
-    registered_name: str
-
-    def __init__(self, input_size: int | None = None):
-        super().__init__()
-        self.input_size = self.default_size if input_size is None else int(input_size)
-        if self.input_size < self.min_size:
-            raise ValueError(
-                f"{type(self).__name__} needs an input_size of at least {self.min_size}, "
-                f"got {self.input_size}"
-            )
-
-    def _features(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, 1, S, S) to anything with 136 numbers per image."""
-        raise TypeError(f"{type(self).__name__} must define _features")
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        size = self.input_size
-        if x.ndim != 4 or tuple(x.shape[1:]) != (1, size, size):
-            raise ValueError(
-                f"{type(self).__name__} expects input of shape (B, 1, {size}, {size}), got {tuple(x.shape)}"
-            )
-        return self._features(x).reshape(-1, NUM_KEYPOINTS, 2)
-
-    def estimate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Keypoints (B, 68, 2), confidence (B,) and radius (B, 68); the latter two NaN where unknown."""
-        keypoints = self(x)
-        unknown = torch.full_like(keypoints[..., 0], math.nan)
-        return keypoints, unknown[:, 0], unknown
+def argument_names(name: str) -> list[str]:
+    """The arguments that the network `name` takes besides input_size."""
+    names: list[str] = []
+    for kind in model_class(name).__mro__:
+        if "__init__" not in vars(kind):
+            continue
+        parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+        names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):  # **more go to the class above
+            break
+    return [argument for argument in names if argument != "input_size"]
 
 
-def count_parameters(model: nn.Module) -> int:
-    """How many trained numbers a network has."""
-    return sum(parameter.numel() for parameter in model.parameters())
+def check_model(name: str, input_size: int | None = None, **arguments) -> None:
+    """Check that `build_model` can build a network. No memory is taken for its weights.
 
-
-def count_macs(model: KeypointNetwork) -> int:
-    """Multiply-adds of convolutions and dense layers for one image, counted in a forward pass."""
-    total = 0
-
-    def add(layer, _inputs, output):
-        nonlocal total
-        per_output = layer.weight[0].numel()  # one multiply-add per weight of an output channel
-        total += per_output * output[0].numel()
-
-    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
-    hooks = [layer.register_forward_hook(add) for layer in layers]
-    was_training = model.training
+    Raises ValueError for an unknown name or argument, for a value that the network cannot have, and for more
+    than MAX_PARAMETERS weights.
+    """
+    known = argument_names(name)
+    for argument in arguments:
+        if argument not in known:
+            there = f"its arguments are {', '.join(known)}" if known else "it has no arguments"
+            raise ValueError(f"the network {name!r} has no argument {argument!r}; {there}")
     try:
-        with torch.no_grad():
-            device = next(model.parameters()).device
-            model.eval()(torch.zeros(1, 1, model.input_size, model.input_size, device=device))
-    finally:
-        model.train(was_training)
-        for hook in hooks:
-            hook.remove()
-    return total
+        with torch.device("meta"):
+            model = build_model(name, input_size=input_size, **arguments)
+    except (TypeError, RuntimeError, OverflowError) as error:
+        problem = str(error).partition("\n")[0]
+        raise ValueError(f"the network {name!r} cannot be built with {arguments}: {problem}") from error
+    if count_parameters(model) > MAX_PARAMETERS:
+        raise ValueError(
+            f"the network {name!r} would have {count_parameters(model):,} weights at input_size {input_size} "
+            f"with {arguments}, more than {MAX_PARAMETERS:,}"
+        )
 
 
-# --- networks that end in dense layers ----------------------------------------------------------
+def _check_argument(name: str, value, kind: type, low: float, high: float) -> None:
+    """Raise ValueError if an argument of a network is no int or float from low to high."""
+    kinds = (int, float) if kind is float else kind
+    if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
+        number = "a whole number" if kind is int else "a number"
+        raise ValueError(f"{name} must be {number} from {low} to {high}; got {value!r}")
+
+
+# --- networks that end in dense layers -----------------------------------------------------------
 
 
 def _flat_size(features: nn.Module, input_size: int) -> int:
-    """How many numbers the convolutions leave of one image."""
+    """Number of values that the convolutions give for one image."""
     was_training = features.training
     with torch.no_grad():
         count = features.eval()(torch.zeros(1, 1, input_size, input_size)).numel()
@@ -149,10 +174,10 @@ def _flat_size(features: nn.Module, input_size: int) -> int:
 def _conv_block(
     c_in: int, c_out: int, kernel: int, *, stride: int = 1, norm: bool, activation, dropout: float = 0.0
 ) -> list[nn.Module]:
-    """Convolution, batch norm (optional), activation with 2x2 max-pool, dropout (optional).
+    """Convolution, batch norm (optional), 2x2 max-pool, activation, dropout (optional).
 
-    The sources write the activation before the pool. A maximum commutes with a rising
-    function, so the other order is the same network with a quarter of the work.
+    The sources put the activation before the pool. Both orders give the same values, since the activations
+    are monotonic; this one computes a quarter of the activations.
     """
     layers: list[nn.Module] = [nn.Conv2d(c_in, c_out, kernel, stride=stride)]
     if norm:
@@ -173,8 +198,8 @@ class NaimishNet(KeypointNetwork):
     second one linear) and the output. The paper trains one network per keypoint at
     96 px; here one network predicts all 136 numbers. 7.6 M parameters at 96 px.
 
-    dropout: factor on all six dropout rates; 1.0 is the paper, 0.0 turns them off.
-    batch_norm: batch norm after each convolution (not in the paper).
+    dropout: factor on all six dropout rates, 0 to 1.6; 1.0 is the paper, 0.0 turns dropout off.
+    batch_norm: if true, batch norm follows each convolution (not in the paper).
     """
 
     default_size = 96
@@ -182,6 +207,9 @@ class NaimishNet(KeypointNetwork):
 
     def __init__(self, input_size: int | None = None, dropout: float = 1.0, batch_norm: bool = False):
         super().__init__(input_size)
+        _check_argument("dropout", dropout, float, 0, 1.6)
+        if not isinstance(batch_norm, bool):
+            raise ValueError(f"batch_norm must be true or false; got {batch_norm!r}")
         rates = [round(0.1 * k * dropout, 4) for k in range(1, 7)]
         channels, kernels = (1, 32, 64, 128, 256), (4, 3, 2, 1)
         blocks = []
@@ -211,7 +239,7 @@ class NaimishNet(KeypointNetwork):
 class TwoLayerCNN(KeypointNetwork):
     """Write-up 001's "simple network with only 2 layers": one convolution, one dense layer.
 
-    The write-up gives no numbers; ours are 16 filters of 5x5 and a 4x4 max-pool.
+    The write-up gives no numbers. 16 filters of 5x5 and a 4x4 max-pool are ours.
     """
 
     default_size = 224
@@ -230,8 +258,8 @@ class TwoLayerCNN(KeypointNetwork):
 class StridedCNN(KeypointNetwork):
     """Write-up 000's network, layer by layer: two strided convolutions, dense 2048-1600-800-136.
 
-    Its listing names the layers and not their order; we take the usual one:
-    convolution, batch norm, ReLU, pool, dropout (ReLU and pool swapped, see `_conv_block`).
+    Its listing names the layers and not their order. This is the usual order: convolution, batch norm, ReLU,
+    pool, dropout (with ReLU and pool swapped, see `_conv_block`).
     """
 
     default_size = 224
@@ -266,8 +294,8 @@ class StridedCNN(KeypointNetwork):
 class BatchNormCNN(KeypointNetwork):
     """Write-up 002's "modified NaimishNet": kernels 5, 5, 3, 3, batch norm, ReLU, three dense layers.
 
-    The write-up gives its convolutions and dropout rates, not the dense widths: 1000
-    and 500 are ours.
+    The write-up gives the convolutions and the dropout rates, not the widths of the dense layers: 1000 and
+    500 are ours.
     """
 
     default_size = 224
@@ -331,57 +359,14 @@ class WideDenseCNN(KeypointNetwork):
         return self.head(self.features(x))
 
 
-# --- uncertainty --------------------------------------------------------------------------------
-
-
-HIDDEN = 96
-
-
-class UncertaintyHead(nn.Module):
-    """Confidence and radius from what a heatmap network has computed anyway.
-
-    Fitted after the network itself, whose weights stay as they are (training/uncertainty.py).
-
-    channels: of the coarsest features, averaged over the crop.
-    """
-
-    def __init__(self, channels: int):
-        super().__init__()
-        inputs = channels + NUM_KEYPOINTS
-        # Mean and spread of the inputs over the training crops, so that all weigh alike at the start.
-        self.register_buffer("input_mean", torch.zeros(inputs))
-        self.register_buffer("input_std", torch.ones(inputs))
-        # Set on people that nobody was trained on: calibrate() in training/uncertainty.py.
-        self.register_buffer("logit_scale", torch.ones(()))
-        self.register_buffer("logit_shift", torch.zeros(()))
-        self.register_buffer("radius_scale", torch.ones(()))
-        self.body = nn.Sequential(nn.Linear(inputs, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 1 + NUM_KEYPOINTS))
-
-    @staticmethod
-    def inputs(coarse: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) features and (B, 68) spreads of the heatmaps to (B, C + 68)."""
-        return torch.cat([coarse.mean(dim=(2, 3)), spread.clamp_min(1e-6).log()], dim=1)
-
-    def raw(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logit (B,) and logarithm of the radius (B, 68), before calibration."""
-        out = self.body((inputs - self.input_mean) / self.input_std)
-        return out[:, 0], out[:, 1:]
-
-    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Confidence (B,) 0 to 1, and radius (B, 68) in the network's unit."""
-        logit, log_radius = self.raw(inputs)
-        confidence = torch.sigmoid(logit * self.logit_scale + self.logit_shift)
-        return confidence, log_radius.exp() * self.radius_scale
-
-
-# --- heatmaps -----------------------------------------------------------------------------------
+# --- parts of a heatmap network ------------------------------------------------------------------
 
 
 def soft_argmax(heatmaps: torch.Tensor) -> torch.Tensor:
     """Mean position (B, K, 2), (x, y) in cells, of heatmaps (B, K, H, W) after a softmax over all cells.
 
-    Unlike the cell of the maximum it has a gradient and lies between cells. Sun et
-    al., "Integral Human Pose Regression", ECCV 2018.
+    Unlike the cell of the maximum, it has a gradient and can lie between cells. Source: Sun et al., "Integral
+    Human Pose Regression", ECCV 2018.
     """
     height, width = heatmaps.shape[2:]
     weight = heatmaps.float().flatten(2).softmax(dim=-1).unflatten(-1, (height, width))
@@ -397,48 +382,96 @@ def heatmap_spread(heatmaps: torch.Tensor) -> torch.Tensor:
 
 
 def _moment(weight: torch.Tensor, power: int) -> torch.Tensor:
-    """Mean of position to a power, (B, K), under weights (B, K, N) that sum to one."""
+    """Mean (B, K) of position to a power, weighted by (B, K, N), which sums to one."""
     position = torch.arange(weight.shape[-1], device=weight.device, dtype=weight.dtype)
     return (weight * position**power).sum(dim=-1)
 
 
 def _conv_norm(c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    """Convolution that keeps the size (at stride 1), and batch norm."""
     padding = kernel // 2
     return [nn.Conv2d(c_in, c_out, kernel, stride, padding, bias=False), nn.BatchNorm2d(c_out)]
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions and a way around them (He et al., CVPR 2016)."""
+    """Two 3x3 convolutions whose result is added to their input (He et al., CVPR 2016)."""
 
     def __init__(self, channels: int):
         super().__init__()
         self.body = nn.Sequential(*_conv_norm(channels, channels), nn.ReLU(), *_conv_norm(channels, channels))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """(B, C, H, W), the same shape out."""
+        """(B, C, H, W) to the same shape."""
         return F.relu(x + self.body(x))
 
 
 def _level(c_in: int, c_out: int, blocks: int) -> list[nn.Module]:
-    """Half the size, then residual blocks."""
+    """A convolution that halves the size, then residual blocks."""
     return [*_conv_norm(c_in, c_out, stride=2), nn.ReLU(), *(ResidualBlock(c_out) for _ in range(blocks))]
+
+
+# --- confidence and radius -----------------------------------------------------------------------
+
+
+class UncertaintyHead(nn.Module):
+    """Estimates confidence and radius from features and heatmaps that HeatmapNet computes for the keypoints.
+
+    It is fitted after the network is trained; the network's weights stay as they are
+    (training/uncertainty.py).
+
+    channels: number of channels of the coarsest features.
+    """
+
+    hidden = 96
+
+    def __init__(self, channels: int):
+        super().__init__()
+        inputs = channels + NUM_KEYPOINTS
+        # Mean and standard deviation of the inputs over the training crops.
+        self.register_buffer("input_mean", torch.zeros(inputs))
+        self.register_buffer("input_std", torch.ones(inputs))
+        # Calibration on held-out people: calibrate() in training/uncertainty.py.
+        self.register_buffer("logit_scale", torch.ones(()))
+        self.register_buffer("logit_shift", torch.zeros(()))
+        self.register_buffer("radius_scale", torch.ones(()))
+        self.body = nn.Sequential(
+            nn.Linear(inputs, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1 + NUM_KEYPOINTS)
+        )
+
+    @staticmethod
+    def inputs(coarse: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) coarsest features and (B, 68) standard deviations of the heatmaps to (B, C + 68)."""
+        return torch.cat([coarse.mean(dim=(2, 3)), spread.clamp_min(1e-6).log()], dim=1)
+
+    def raw(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logit of the confidence (B,) and logarithm of the radius (B, 68), before calibration."""
+        out = self.body((inputs - self.input_mean) / self.input_std)
+        return out[:, 0], out[:, 1:]
+
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Confidence (B,), 0 to 1, and radius (B, 68) in the unit of the keypoints, of inputs (B, C + 68)."""
+        logit, log_radius = self.raw(inputs)
+        confidence = torch.sigmoid(logit * self.logit_scale + self.logit_shift)
+        return confidence, log_radius.exp() * self.radius_scale
+
+
+# --- the heatmap network -------------------------------------------------------------------------
 
 
 @register("heatmapnet")
 class HeatmapNet(KeypointNetwork):
     """A small residual network with a feature pyramid, 68 heatmaps and a soft-argmax.
 
-    Going down, each level halves the size and sees more of the face; going up again
-    (Lin et al., "Feature Pyramid Networks", CVPR 2017) what was seen is added to
-    the finer levels, so that a heatmap knows both where an edge is and whose. Outputs
-    are in units of a quarter of the input, 0 in the middle: keypoint_mean (S - 1) / 2
-    and keypoint_std S / 4.
+    Each level halves the size. The coarse levels are then enlarged and added to the finer ones (Lin et al.,
+    "Feature Pyramid Networks", CVPR 2017), so a heatmap has both a fine position and a wide view. The unit of
+    the keypoints is a quarter of the input, with 0 in the middle: keypoint_mean is (S - 1) / 2 and
+    keypoint_std is S / 4.
 
-    width: channels of the first level; the others are 2, 4, 6 and 8 times as many.
-    stride: input pixels a heatmap cell, 4 or 8. A soft-argmax lies between cells, so
-        8 loses little and costs far less.
-    blocks: residual blocks at 1/4, 1/8, 1/16 and 1/32 of the input.
-    uncertainty: whether confidence and radius are estimated too (UncertaintyHead).
+    width: channels of the stem, 1 to 256; the four levels have 2, 4, 6 and 8 times as many.
+    stride: input pixels per heatmap cell, 4 or 8. 8 costs far less and loses little, since a soft-argmax can
+        lie between cells.
+    blocks: four numbers, 0 to 16: residual blocks at 1/4, 1/8, 1/16 and 1/32 of the input size.
+    uncertainty: if true, confidence and radius are estimated too (UncertaintyHead).
     """
 
     default_size = 96
@@ -455,8 +488,15 @@ class HeatmapNet(KeypointNetwork):
         super().__init__(input_size)
         if self.input_size % 32:
             raise ValueError(f"HeatmapNet needs an input_size that 32 divides, got {self.input_size}")
+        _check_argument("width", width, int, 1, 256)
         if stride not in (4, 8):
-            raise ValueError(f"HeatmapNet has heatmaps of stride 4 or 8, got {stride}")
+            raise ValueError(f"stride must be 4 or 8; got {stride!r}")
+        if not isinstance(blocks, list | tuple) or len(blocks) != 4:
+            raise ValueError(f"blocks must be four whole numbers; got {blocks!r}")
+        for count in blocks:
+            _check_argument("each of blocks", count, int, 0, 16)
+        if not isinstance(uncertainty, bool):
+            raise ValueError(f"uncertainty must be true or false; got {uncertainty!r}")
         self.stride = stride
         channels = (2 * width, 4 * width, 6 * width, 8 * width)
         self.stem = nn.Sequential(
@@ -473,7 +513,7 @@ class HeatmapNet(KeypointNetwork):
         self.uncertainty = UncertaintyHead(channels[-1]) if uncertainty else None
 
     def levels(self, x: torch.Tensor) -> list[torch.Tensor]:
-        """(B, 1, S, S) to features at 1/4, 1/8, 1/16 and 1/32."""
+        """(B, 1, S, S) to features (B, C, h, w) at 1/4, 1/8, 1/16 and 1/32 of the input size."""
         levels = [self.stem(x)]  # (B, 2w, S/4, S/4)
         for stage in self.down:
             levels.append(stage(levels[-1]))
@@ -484,6 +524,7 @@ class HeatmapNet(KeypointNetwork):
         return self._merge(self.levels(x))
 
     def _merge(self, levels: list[torch.Tensor]) -> torch.Tensor:
+        """Features of all levels to heatmaps (B, 68, S/stride, S/stride)."""
         levels = levels[self.stride // 8 :]
         merged = self.lateral[-1](levels[-1])
         for level, lateral in zip(levels[-2::-1], list(self.lateral)[-2::-1], strict=True):
@@ -494,12 +535,13 @@ class HeatmapNet(KeypointNetwork):
         return self._to_keypoints(self.heatmaps(x))
 
     def _to_keypoints(self, heatmaps: torch.Tensor) -> torch.Tensor:
+        """Heatmaps (B, 68, h, w) to keypoints (B, 68, 2)."""
         cells = soft_argmax(heatmaps)  # (B, 68, 2), cell i covers pixels i*stride to (i+1)*stride - 1
         pixels = cells * self.stride + (self.stride - 1) / 2
         return (pixels - (self.input_size - 1) / 2) / (self.input_size / 4)
 
     def uncertainty_inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keypoints (B, 68, 2), and what UncertaintyHead judges them by (B, C + 68)."""
+        """Keypoints (B, 68, 2), and the inputs (B, C + 68) of UncertaintyHead."""
         levels = self.levels(x)
         heatmaps = self._merge(levels)
         return self._to_keypoints(heatmaps), UncertaintyHead.inputs(levels[-1], heatmap_spread(heatmaps))
@@ -510,3 +552,34 @@ class HeatmapNet(KeypointNetwork):
             return super().estimate(x)
         keypoints, inputs = self.uncertainty_inputs(x)
         return keypoints, *self.uncertainty(inputs)
+
+
+# --- size and cost -------------------------------------------------------------------------------
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Number of trained values of a network."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def count_macs(model: KeypointNetwork) -> int:
+    """MACs (multiply-adds) of convolutions and dense layers per pass, for one image."""
+    total = 0
+
+    def add(layer, _inputs, output):
+        nonlocal total
+        per_output = layer.weight[0].numel()  # one multiply-add per weight of an output channel
+        total += per_output * output[0].numel()
+
+    layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    hooks = [layer.register_forward_hook(add) for layer in layers]
+    was_training = model.training
+    try:
+        with torch.no_grad():
+            device = next(model.parameters()).device
+            model.eval()(torch.zeros(1, 1, model.input_size, model.input_size, device=device))
+    finally:
+        model.train(was_training)
+        for hook in hooks:
+            hook.remove()
+    return total

@@ -2,77 +2,157 @@
 
     python train.py --recipe naimishnet --split identity --run runs/naimishnet-identity
 
-Run the same line with --resume to go on after an interruption. `--set FIELD=VALUE`
-changes the recipe, `--minutes 75` ends with the last whole epoch that fits, `--export FOLDER`
-writes the finished checkpoint there too.
+The run folder then holds checkpoint/, history.csv, TensorBoard logs and state.pt. To go on after an
+interruption, run the same line with --resume.
 """
 
 import argparse
 import sys
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
-from checkpoint import save_checkpoint
-from data_fetch import DataError, data_checksum, find_data
+from checkpoint import one_line, save_checkpoint
+from data_fetch import data_checksum, find_data
 from data_load import SPLITS
-from training.loop import TrainingError, train
+from training.loop import check_options, train
 from training.recipes import RECIPES, get_recipe
 
 
 def parse_arguments(arguments=None) -> argparse.Namespace:
-    """The command line."""
+    """The arguments of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--recipe", required=True, help=f"one of: {', '.join(sorted(RECIPES))}")
-    parser.add_argument("--split", choices=SPLITS, default="official")
-    parser.add_argument("--run", help="run folder (default runs/RECIPE-SPLIT-SEED)")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--resume", action="store_true", help="go on from the last whole epoch")
-    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE")
-    parser.add_argument("--validate", type=float, default=0.0, help="share of identities held out")
-    parser.add_argument("--minutes", type=float, help="begin no epoch that would end later than this")
-    parser.add_argument("--data", choices=("real", "sample"), default="real")
-    parser.add_argument("--mixed-precision", choices=("no", "fp16", "bf16"), default="no")
-    parser.add_argument("--workers", type=int, default=0, help="processes that load images")
-    parser.add_argument("--export", help="also write the checkpoint into this folder")
-    parser.add_argument("--half", action="store_true", help="export weights as float16")
+    add = parser.add_argument
+    add("--recipe", required=True, help=f"network and training settings: {', '.join(sorted(RECIPES))}")
+    add(
+        "--split",
+        choices=SPLITS,
+        default="official",
+        help="the images to train on: 'identity' and 'validation' leave some people out for tests; "
+        "'official' is all training images (default)",
+    )
+    add("--run", metavar="FOLDER", help="run folder, new or empty (default runs/RECIPE-SPLIT-SEED)")
+    add("--seed", type=int, default=0, help="random seed, 0 or more (default 0)")
+    add("--resume", action="store_true", help="go on after the last whole epoch in the run folder")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="change a field of the recipe, such as epochs=3, augmentation.rotation_deg=0 or "
+        "model_args.dropout=0.1; can be given several times",
+    )
+    add(
+        "--validate",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="share of the training people, 0 to 0.9, to leave out and measure after each epoch (default 0)",
+    )
+    add(
+        "--minutes",
+        type=float,
+        help="time limit: begin no epoch that would end later; needs schedule=constant",
+    )
+    add(
+        "--data",
+        choices=("real", "sample"),
+        default="real",
+        help="'sample': train on the synthetic sample, drawn faces that need no download",
+    )
+    add(
+        "--mixed-precision",
+        choices=("no", "fp16", "bf16"),
+        default="no",
+        help="number format of the network's forward pass: float32 (no, default) or 16 bits",
+    )
+    add("--workers", type=int, default=0, help="extra processes that load images (default 0)")
+    add("--export", metavar="FOLDER", help="also write the finished checkpoint into this folder")
+    add("--half", action="store_true", help="with --export: store the weights as float16, half the size")
+    add("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(arguments)
+
+
+def changes_of(settings: list[str]) -> dict[str, str]:
+    """Values by field from texts FIELD=VALUE. Raises ValueError for a text without '=' or without a field."""
+    changes = {}
+    for text in settings:
+        name, equals, value = text.partition("=")
+        if not name or not equals:
+            raise ValueError(f"--set needs FIELD=VALUE, such as epochs=3; got {text!r}")
+        changes[name] = value
+    return changes
+
+
+def check_writable(folder) -> None:
+    """Raise ValueError if no file can be written into a folder. The folder is made if it is missing."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except (OSError, ValueError) as error:  # ValueError: a name with a zero byte
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"the folder {folder} cannot be written ({reason})") from error
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, save, print one line, and return the exit code."""
+    recipe = get_recipe(args.recipe).override(changes_of(args.set))
+    options = {"seed": args.seed, "validate": args.validate, "num_workers": args.workers}
+    check_options(recipe, minutes=args.minutes, **options)
+    run_folder = args.run or f"runs/{recipe.name}-{args.split}-{args.seed}"
+    for folder in filter(None, (run_folder, args.export)):
+        check_writable(folder)
+    data = find_data(force_sample=args.data == "sample")
+    result = train(
+        recipe,
+        data.folder,
+        split=args.split,
+        run_folder=run_folder,
+        resume=args.resume,
+        minutes=args.minutes,
+        data_checksum=data_checksum(data.folder),
+        trained_on="sample" if data.is_sample else args.split,
+        mixed_precision=args.mixed_precision,
+        **options,
+    )
+    if args.export:
+        save_checkpoint(args.export, result.model, result.config, half=args.half)
+    epochs = f"{len(result.history)} epochs"
+    if result.config.stopped_early:
+        epochs = f"{len(result.history)} of {recipe.epochs} epochs (stopped early)"
+    nme = 100 * result.history[-1]["nme"]
+    print(f"{result.folder / 'checkpoint'}: {epochs}, training NME {nme:.2f} %")
+    return 0
+
+
+def run_command(name: str, function: Callable[[], int], *, debug: bool = False, interrupted: str = "") -> int:
+    """Call the function of a command and return the exit code; an error becomes one line and code 1.
+
+    debug: if true, an error shows its traceback. interrupted: what is printed after Ctrl-C (code 130).
+    """
+    try:
+        return function()
+    except KeyboardInterrupt:
+        print(f"\nInterrupted. {interrupted}".rstrip(), file=sys.stderr)
+        return 130
+    except Exception as error:
+        if debug:
+            raise
+        text = one_line(error) or type(error).__name__
+        if isinstance(error, OSError) and error.filename:
+            text = f"{error.filename}: {error.strerror}"
+        print(f"{name}: {text}", file=sys.stderr)
+        return 1
 
 
 def main(arguments=None) -> int:
     """Train, and return the exit code."""
     args = parse_arguments(arguments)
-    try:
-        changes = dict(item.split("=", 1) for item in args.set)
-        recipe = get_recipe(args.recipe).override(changes)
-        data = find_data(force_sample=args.data == "sample")
-        run = train(
-            recipe,
-            data.folder,
-            split=args.split,
-            run_folder=args.run or f"runs/{recipe.name}-{args.split}-{args.seed}",
-            seed=args.seed,
-            resume=args.resume,
-            validate=args.validate,
-            minutes=args.minutes,
-            data_checksum=data_checksum(data.folder),
-            trained_on="sample" if data.is_sample else args.split,
-            mixed_precision=args.mixed_precision,
-            num_workers=args.workers,
-        )
-    except (ValueError, TrainingError, DataError) as error:
-        print(f"train.py: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nInterrupted. Run the same line with --resume to go on.", file=sys.stderr)
-        return 130
-    if args.export:
-        save_checkpoint(Path(args.export), run.model, run.config, half=args.half)
-    last = run.history[-1]
-    stopped_early = f" of {recipe.epochs} (capped)" if run.config.stopped_early else ""
-    epochs = f"{len(run.history)}{stopped_early} epochs"
-    print(f"{run.folder / 'checkpoint'}: {epochs}, training NME {100 * last['nme']:.2f} %")
-    return 0
+    again = "Run the same line with --resume to go on."
+    return run_command("train.py", lambda: run(args), debug=args.debug, interrupted=again)
 
 
 if __name__ == "__main__":

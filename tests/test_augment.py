@@ -117,11 +117,21 @@ def test_occlusion_covers_one_rectangle_of_bounded_size():
             assert columns.max() - columns.min() <= 41
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{"flip_prob": 2}, {"rotation_deg": float("nan")}, {"wide_crop_range": (3.0, 1.0)}, {"scale": "1"}],
+)
+def test_a_strength_out_of_range_is_named(values):
+    [name] = values
+    with pytest.raises(ValueError, match=rf"augmentation.{name} must be "):
+        Augmentation(**values)
+
+
 def test_steps_are_left_out_where_their_strength_is_zero():
     assert len(training_steps(96, "whole", 1.0, NO_AUGMENTATION)) == 2
     assert len(training_steps(96, "whole", 1.0, Augmentation())) == 5
 
 
-def test_unknown_frame_is_named():
-    with pytest.raises(ValueError, match="'whole' or 'face', got 'half'"):
+def test_unknown_crop_mode_is_named():
+    with pytest.raises(ValueError, match="one of whole, face; got 'half'"):
         RandomAffineCrop(96, "half")

@@ -4,9 +4,13 @@ import pytest
 import torch
 from torch import nn
 
+import models
 from models import (
+    HeatmapNet,
     KeypointNetwork,
+    argument_names,
     build_model,
+    check_model,
     count_macs,
     count_parameters,
     list_models,
@@ -214,3 +218,34 @@ def test_unknown_and_doubled_names_are_refused():
         build_model("resnet")
     with pytest.raises(ValueError, match="registered already"):
         register("naimishnet")(KeypointNetwork)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("naimishnet", {"foo": 1}, "no argument 'foo'; its arguments are dropout, batch_norm"),
+        ("two_layer_cnn", {"foo": 1}, "it has no arguments"),
+        ("naimishnet", {"input_size": 1024}, "1,017,287,096 weights"),
+        ("naimishnet", {"dropout": 2}, "dropout must be a number from 0 to 1.6; got 2"),
+        ("heatmapnet", {"width": 0}, "width must be a whole number from 1 to 256"),
+        ("heatmapnet", {"stride": 5}, "stride must be 4 or 8"),
+        ("heatmapnet", {"blocks": (1, 1)}, "blocks must be four whole numbers"),
+        ("heatmapnet", {"uncertainty": 1}, "uncertainty must be true or false"),
+    ],
+)
+def test_arguments_are_checked_without_building(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        check_model(name, **arguments)
+
+
+def test_arguments_of_a_subclass_include_those_of_its_base():
+    class Wider(HeatmapNet):
+        def __init__(self, input_size=None, extra=1, **more):
+            super().__init__(input_size, **more)
+
+    register("test_wider")(Wider)
+    try:
+        assert argument_names("test_wider") == ["extra", "width", "stride", "blocks", "uncertainty"]
+        check_model("test_wider", input_size=32, extra=2, width=8)
+    finally:
+        del models._REGISTRY["test_wider"]

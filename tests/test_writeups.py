@@ -164,8 +164,8 @@ def test_a_limit_counts_what_was_trained_before_and_can_be_raised(sample_folder,
 
 
 def test_a_limit_that_makes_no_sense_is_refused(sample_folder, tmp_path):
-    for minutes in (0, -1, float("nan")):
-        with pytest.raises(ValueError, match="minutes must be positive"):
+    for minutes in (0, -1, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="minutes must be a positive number"):
             train(tiny(), sample_folder, run_folder=tmp_path, minutes=minutes)
     with pytest.raises(ValueError, match="one_cycle schedule.*schedule=constant"):
         train(tiny(schedule="one_cycle"), sample_folder, run_folder=tmp_path, minutes=1)

@@ -1,17 +1,17 @@
-"""The training augmentations: one warp for all geometry, then changes of light.
+"""The training augmentations: one warp for all geometry, then contrast, brightness, blur and occlusion.
 
-Rotation, scale, shift, flip and the cut to the network's input are composed into
-one 2x3 matrix, and the pixels are drawn once: a chain of resamplings would blur
-the image a little at every step and lose its corners.
+Rotation, scale, shift, flip and the crop to the network's input are composed into one 2x3 matrix, and the
+pixels are resampled once: each further resampling would blur the image and lose its corners.
 
-Random numbers come from the sample (`data_load.rng_of`), so a run that draws them
-from (seed, epoch, index) can be repeated exactly.
+Random numbers come from the sample (`data_load.rng_of`). A run that makes them from (seed, epoch, index) can
+be repeated exactly.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
+from checkpoint import check_fields, rule
 from data_load import rng_of
 from files import cv2
 from geometry import (
@@ -25,31 +25,55 @@ from geometry import (
 )
 from landmarks import FLIP_ORDER
 
+CROP_MODES = ("whole", "face")
+
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How strongly training samples are varied. All zero: not at all."""
+    """The strength of each random change. 0 turns a change off.
 
-    rotation_deg: float = 15.0  # standard deviation
-    scale: float = 0.12  # standard deviation of ln(scale)
-    shift: float = 0.07  # standard deviation, as a share of the crop's side
-    flip_prob: float = 0.5  # probability
-    wide_crop_prob: float = 0.0  # share of samples cut much wider, for the first look at a whole image
-    wide_crop_range: tuple[float, float] = (1.2, 3.0)  # factors on the side of such a cut
-    contrast: float = 0.25  # standard deviation of ln(contrast)
-    brightness: float = 0.1  # standard deviation of brightness, as a share of white
-    blur_prob: float = 0.2  # probability
-    occlusion_prob: float = 0.3  # probability of one covering rectangle
+    rotation_deg: standard deviation of the angle, in degrees.
+    scale: standard deviation of ln(scale of the crop).
+    shift: standard deviation of the crop's shift in x and in y, as a share of its side.
+    flip_prob: probability of a horizontal flip.
+    wide_crop_prob, wide_crop_range: probability of a wider crop, as the first pass sees it, and the range of
+        the factor on the crop's side.
+    contrast: standard deviation of ln(contrast).
+    brightness: standard deviation of the brightness, as a share of white.
+    blur_prob: probability of a blur.
+    occlusion_prob: probability of one rectangle that covers a part of the crop.
+    """
+
+    rotation_deg: float = field(default=15.0, metadata=rule(float, low=0, high=180))
+    scale: float = field(default=0.12, metadata=rule(float, low=0, high=1))
+    shift: float = field(default=0.07, metadata=rule(float, low=0, high=1))
+    flip_prob: float = field(default=0.5, metadata=rule(float, low=0, high=1))
+    wide_crop_prob: float = field(default=0.0, metadata=rule(float, low=0, high=1))
+    wide_crop_range: tuple[float, float] = field(
+        default=(1.2, 3.0), metadata=rule(float, count=2, order="<=", low=0.1, high=10)
+    )
+    contrast: float = field(default=0.25, metadata=rule(float, low=0, high=2))
+    brightness: float = field(default=0.1, metadata=rule(float, low=0, high=1))
+    blur_prob: float = field(default=0.2, metadata=rule(float, low=0, high=1))
+    occlusion_prob: float = field(default=0.3, metadata=rule(float, low=0, high=1))
+
+    def __post_init__(self):
+        """Raises ValueError for a value that its field may not have."""
+        check_fields(self, "augmentation.")
 
 
 NO_AUGMENTATION = Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, (1.0, 1.0), 0.0, 0.0, 0.0, 0.0)
 
 
 class RandomAffineCrop:
-    """Cut a square of `size` pixels out of the image, varied by `augmentation`, in one warp.
+    """Crop a square out of the image with random rotation, scale, shift and flip, in one warp.
 
-    frame: 'whole' starts from the whole image, letterboxed to a square; 'face' from
-    `margin` times the larger side of the box around the sample's keypoints.
+    size: side of the crop in pixels.
+    crop_mode: the square before the random changes. 'whole': the whole image, letterboxed; 'face': around the
+        sample's keypoints.
+    crop_scale: side of a 'face' crop over the larger side of the box around the keypoints.
+    augmentation: the strength of the changes.
+    Raises ValueError for another crop_mode.
     """
 
     def __init__(
@@ -59,17 +83,13 @@ class RandomAffineCrop:
         crop_scale: float = 1.35,
         augmentation: Augmentation = NO_AUGMENTATION,
     ):
-        if crop_mode not in ("whole", "face"):
-            raise ValueError(f"frame must be 'whole' or 'face', got {crop_mode!r}")
-        self.size, self.crop_mode, self.crop_scale, self.augmentation = (
-            size,
-            crop_mode,
-            crop_scale,
-            augmentation,
-        )
+        if crop_mode not in CROP_MODES:
+            raise ValueError(f"crop_mode must be one of {', '.join(CROP_MODES)}; got {crop_mode!r}")
+        self.size, self.crop_mode, self.crop_scale = size, crop_mode, crop_scale
+        self.augmentation = augmentation
 
     def matrix(self, sample: dict, rng: np.random.Generator, flip: bool) -> np.ndarray:
-        """The image-to-crop matrix for this sample, random numbers drawn from rng."""
+        """The image-to-crop matrix (2, 3) for this sample, with random numbers from rng."""
         aug = self.augmentation
         if self.crop_mode == "whole":
             box, side = image_box(sample["image"]), box_side(image_box(sample["image"]))
@@ -93,7 +113,10 @@ class RandomAffineCrop:
 
 
 class RandomBrightnessContrast:
-    """Contrast about the mean gray and brightness of a uint8 image; probability one."""
+    """Change contrast, about the mean gray, and brightness of a uint8 image.
+
+    contrast, brightness: standard deviations, as in Augmentation.
+    """
 
     def __init__(self, contrast: float = 0.25, brightness: float = 0.1):
         self.contrast, self.brightness = contrast, brightness
@@ -109,7 +132,7 @@ class RandomBrightnessContrast:
 
 
 class RandomBlur:
-    """With probability p, a Gaussian blur of up to `sigma` pixels."""
+    """With probability p, a Gaussian blur with a standard deviation of 0.3 to `sigma` pixels."""
 
     def __init__(self, p: float = 0.2, sigma: float = 1.5):
         self.p, self.sigma = p, sigma
@@ -123,7 +146,10 @@ class RandomBlur:
 
 
 class RandomOcclusion:
-    """With probability p, one rectangle of up to `largest` of the side, in a random gray or noise."""
+    """With probability p, cover one rectangle with a random gray or with noise.
+
+    max_share: largest side of the rectangle over the side of the image.
+    """
 
     def __init__(self, p: float = 0.3, max_share: float = 0.4):
         self.p, self.max_share = p, max_share
@@ -145,7 +171,10 @@ class RandomOcclusion:
 
 
 def training_steps(size: int, crop_mode: str, crop_scale: float, augmentation: Augmentation) -> list:
-    """The transforms of a training sample up to Normalize: the warp, then light, blur and occlusion."""
+    """The transforms of a training sample before Normalize: crop, gray, contrast, blur, occlusion.
+
+    Arguments as for RandomAffineCrop. Transforms whose strength is 0 are left out.
+    """
     aug = augmentation
     steps = [RandomAffineCrop(size, crop_mode, crop_scale, aug), ToGray()]
     if aug.contrast or aug.brightness:
@@ -158,14 +187,14 @@ def training_steps(size: int, crop_mode: str, crop_scale: float, augmentation: A
 
 
 class ToGray:
-    """HxWx3 uint8 RGB to HxW uint8, so that what follows touches a third of the bytes."""
+    """HxWx3 uint8 RGB to HxW uint8 gray, so that the next transforms process a third of the bytes."""
 
     def __call__(self, sample: dict) -> dict:
         return {**sample, "image": cv2.cvtColor(sample["image"], cv2.COLOR_RGB2GRAY)}
 
 
 class RescaleIntensity:
-    """Gray in [0, 1] to [low, high], the range that a network's config names."""
+    """Gray values from [0, 1] to [low, high], the `gray_range` of a network's config."""
 
     def __init__(self, low: float = 0.0, high: float = 1.0):
         self.low, self.high = low, high

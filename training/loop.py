@@ -2,90 +2,67 @@
 
     run = train(get_recipe("naimishnet"), data_folder, split="identity", run_folder="runs/mine")
 
-One loop for CPU, CUDA, mixed precision and several processes, by Hugging Face
-Accelerate (`accelerate launch train.py ...`). A run folder holds history.csv,
-TensorBoard logs, state.pt (to resume from) and, in the end, checkpoint/.
+One loop for CPU, CUDA, mixed precision and several processes, with Hugging Face Accelerate
+(`accelerate launch train.py ...`). A run folder holds history.csv, TensorBoard logs, state.pt (to resume
+from) and, in the end, checkpoint/.
 
-Nothing random depends on what happened before: the order of an epoch comes from
-(seed, epoch), an image's augmentation from (seed, epoch, index), dropout from
-(seed, epoch). So a run that was killed and resumed ends with the same weights,
-bit for bit on CPU, as one that was not.
+Random numbers depend only on (seed, epoch) for the order of the images and for dropout, and on (seed, epoch,
+index) for an image's augmentation. On CPU, a run that was killed and resumed gives the same weights, bit for
+bit, as a run without interruption.
 """
 
 import copy
 import csv
 import ctypes
+import hashlib
 import json
 import math
 import os
+import platform
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
+from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Sampler, Subset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from checkpoint import ModelConfig, save_checkpoint
+from checkpoint import ModelConfig, Rule, clear_leftovers, one_line, save_checkpoint, shown
 from data_load import FacialKeypointsDataset, load_split, training_labels
+from files import atomic_path
 from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from models import KeypointNetwork
 from training.losses import build_loss
 from training.recipes import Recipe
 
 HISTORY_FIELDS = ("epoch", "learning_rate", "loss", "nme", "validation_loss", "validation_nme", "seconds")
+STATE_FILE, HISTORY_FILE, LOCK_FILE = "state.pt", "history.csv", ".lock"
+LOCK_SECONDS = 2.0  # the worker processes of a killed run need a moment to end
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on: the loss is not finite, or a run folder does not fit."""
+    """Training cannot go on: the loss is not finite, or the run folder cannot be used."""
 
 
 @dataclass
 class TrainResult:
-    """What training leaves: the network that ships, its config, one dict per epoch, the folder."""
+    """The result of a training.
+
+    model: the network with the averaged weights, or the last ones if the recipe averages none; in eval mode.
+    config: its config. history: one dict per epoch, with HISTORY_FIELDS. folder: the run folder.
+    """
 
     model: KeypointNetwork
     config: ModelConfig
     history: list[dict]
     folder: Path
-
-
-class EpochSampler(Sampler):
-    """All indices in an order that depends on (seed, epoch) alone."""
-
-    def __init__(self, length: int, seed: int):
-        self.length, self.seed, self.epoch = length, seed, 0
-
-    def order(self) -> np.ndarray:
-        """The permutation of this epoch."""
-        return np.random.default_rng([self.seed, self.epoch, 0x5EED]).permutation(self.length)
-
-    def __iter__(self):
-        return iter(self.order().tolist())
-
-    def __len__(self) -> int:
-        return self.length
-
-
-def batch_nme(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """Sum over a batch of the NME; the same in any unit, so normalised keypoints will do."""
-    right, left = OUTER_EYE_CORNERS
-    distance = (predicted - true).norm(dim=-1).mean(dim=1)
-    return (distance / (true[:, right] - true[:, left]).norm(dim=-1).clamp_min(1e-6)).sum()
-
-
-def split_by_identity(dataset: FacialKeypointsDataset, share: float) -> tuple[list[int], list[int]]:
-    """Indices to train and to validate on; whole identities are held out, `share` of them."""
-    identities = np.array(dataset.identities)
-    names = sorted(set(identities))
-    picked = np.random.default_rng(0).permutation(names)[: round(share * len(names))]
-    held = np.isin(identities, picked)
-    return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
 
 
 def train(
@@ -106,245 +83,382 @@ def train(
     progress: bool = True,
     accelerator: Accelerator | None = None,
 ) -> TrainResult:
-    """Train by `recipe` on the training part of `split`, and save runs/.../checkpoint.
+    """Train by `recipe` on the training part of `split`, and save RUN_FOLDER/checkpoint.
 
-    validate: share of the training identities held out and measured after each
-        epoch (never images of the split's test part).
-    resume: go on from the last whole epoch in run_folder; without it, the folder must be new or empty.
-    minutes: training time, resumed epochs included, after which no further epoch is begun that would
-        not fit; the config then says how many epochs were done, and `capped`.
-    on_epoch: called after each epoch with its history row and the network that would ship.
-    Raises TrainingError for a loss that is not finite, naming the batch, and for a
-    run folder that does not belong to this recipe; ValueError for `minutes` that make no sense.
+    run_folder: must be new or empty, unless `resume` is set. No other process may train in it.
+    resume: go on after the last whole epoch in run_folder, if there is one.
+    validate: share of the training identities to hold out and to measure after each epoch. Images of the
+        split's test part are never used.
+    minutes: time limit, with resumed epochs. An epoch that would not end within it is not begun.
+    data_checksum, trained_on: for the config; trained_on is `split` if not given. 'sample' stands for the
+        synthetic sample: its keypoints are exact, so its labels stay 'raw'.
+    mixed_precision: 'no', 'fp16' or 'bf16'. num_workers: processes that load images, 0 for none.
+    on_epoch: called after each epoch with its history row and the network that would be saved now.
+    progress: if true, a progress bar is shown. accelerator: in place of one for `mixed_precision`.
+    Raises ValueError for a value that makes no sense; TrainingError for a loss that is not finite, and for a
+    run folder that is in use, damaged, not writable, or of another recipe, split, seed or data.
     """
-    recipe.check_minutes(minutes)
+    check_options(recipe, seed=seed, validate=validate, num_workers=num_workers, minutes=minutes)
     set_malloc_options()
-    return _Trainer(
-        recipe, data_folder, split, Path(run_folder), seed, validate, data_checksum, trained_on,
-        accelerator or build_accelerator(mixed_precision), num_workers,
-    ).run(resume, on_epoch, progress, minutes)  # fmt: skip
+    accelerator = accelerator or build_accelerator(mixed_precision)
+    device, main, folder = accelerator.device, accelerator.is_main_process, Path(run_folder)
+    if trained_on == "sample":
+        recipe = replace(recipe, labels="raw")
+
+    with run_lock(folder) if main else nullcontext():
+        if not resume and (folder / STATE_FILE).exists():
+            raise TrainingError(f"{folder} holds a run already; resume it (--resume) or remove it")
+
+        # data
+        dataset = load_split(data_folder, split, "train", recipe.transform(), seed=seed)
+        dataset.keypoints = training_labels(dataset, recipe.labels, recipe.pseudo_label_share)
+        train_indices, validation_indices = split_by_identity(dataset, validate)
+        steps_per_epoch = len(train_indices) // recipe.batch_size
+        if not steps_per_epoch:
+            raise TrainingError(
+                f"{len(train_indices)} training images are fewer than one batch of {recipe.batch_size}"
+            )
+        sampler = EpochSampler(len(train_indices), seed)
+        loader = DataLoader(
+            Subset(dataset, train_indices),
+            recipe.batch_size,
+            sampler=sampler,
+            drop_last=True,
+            num_workers=num_workers,
+        )
+
+        # network, loss, optimiser
+        torch.manual_seed(seed)
+        # Convolutions are fastest with channels last, on CPU and CUDA.
+        model = recipe.build_model().to(memory_format=torch.channels_last)
+        start_at_mean_shape(model, dataset, train_indices)
+        loss_function = build_loss(recipe.loss)
+        optimizer = build_optimizer(recipe, model)
+        model = model.to(device)
+        average = MovingAverage(model, recipe.ema_decay) if recipe.ema_decay else None
+        model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+        network = accelerator.unwrap_model(model)
+        result = average.model if average else network  # averaged or last weights
+
+        # earlier epochs
+        history: list[dict] = []
+        settings = {"recipe": recipe.as_json(), "split": split, "seed": seed, "validate": validate}
+        settings["training_rows"] = rows_checksum(dataset)
+        if resume and (folder / STATE_FILE).exists():
+            history = load_state(folder, settings, network, average, optimizer)
+
+        bar = tqdm(total=recipe.epochs, initial=len(history), unit="epoch", disable=not (progress and main))
+        with bar, RunLog(folder, history) if main else nullcontext() as log:
+            for epoch in range(len(history) + 1, recipe.epochs + 1):
+                if not has_time(history, minutes):
+                    break
+                start = time.perf_counter()
+                dataset.set_epoch(epoch)
+                sampler.epoch = epoch
+                torch.manual_seed(seed_from(seed, epoch, accelerator.process_index))
+                model.train()
+                sums = torch.zeros(3, device=device)  # see batch_sums
+                for number, batch in enumerate(loader):
+                    step = (epoch - 1) * steps_per_epoch + number
+                    rate = learning_rate_at(step, steps_per_epoch * recipe.epochs, recipe)
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate
+                    with accelerator.autocast():
+                        predicted = model(batch["image"])  # (B, 68, 2)
+                    predicted = predicted.float()
+                    loss = loss_function(predicted, batch["keypoints"])
+                    if not torch.isfinite(loss):
+                        picked = sampler.order()[number * recipe.batch_size :][: recipe.batch_size]
+                        names = [dataset.paths[train_indices[index]].name for index in picked]
+                        raise TrainingError(
+                            f"the loss is {loss.item()} in epoch {epoch}, batch {number + 1} of "
+                            f"{steps_per_epoch} ({', '.join(names[:4])}, ... {len(names)} images). Check "
+                            f"these labels, or lower the learning rate ({recipe.learning_rate})"
+                        )
+                    optimizer.zero_grad(set_to_none=True)
+                    accelerator.backward(loss)
+                    optimizer.step()
+                    if average:
+                        average.update(network)
+                    sums += batch_sums(loss.detach(), predicted.detach(), batch["keypoints"])
+
+                loss, nme = means(accelerator.reduce(sums, "sum"))
+                row = {"epoch": epoch, "learning_rate": rate, "loss": loss, "nme": nme}
+                row["validation_loss"], row["validation_nme"] = measure(
+                    result, loss_function, dataset, validation_indices, recipe.batch_size, device
+                )
+                seconds = torch.tensor(time.perf_counter() - start, device=device)
+                # the mean over all processes, so that all of them stop after the same epoch
+                row["seconds"] = accelerator.reduce(seconds, "mean").item()
+                history.append(row)
+                if main:
+                    save_state(folder, settings, network, average, optimizer, history)
+                    log.add(history)
+                    bar.set_postfix_str(f"loss {loss:.4f}, NME {100 * nme:.2f} %", refresh=False)
+                    bar.update()
+                    if on_epoch is not None:
+                        on_epoch(row, result)
+                accelerator.wait_for_everyone()
+
+        config = recipe.config(seed=seed, data_checksum=data_checksum, trained_on=trained_on or split)
+        config = replace(config, epochs=len(history), stopped_early=len(history) < recipe.epochs)
+        if main:
+            save_checkpoint(folder / "checkpoint", result, config)
+        accelerator.wait_for_everyone()
+        return TrainResult(result.eval(), config, history, folder)
+
+
+def check_options(
+    recipe: Recipe, *, seed: int, validate: float, num_workers: int, minutes: float | None
+) -> None:
+    """Check the values with which `train` is called.
+
+    Raises ValueError, which names the value and its range, or the part of the recipe that cannot be built.
+    """
+    rules = {
+        "seed": (seed, Rule(int, low=0, high=2**32 - 1)),
+        "validate": (validate, Rule(float, low=0, high=0.9)),
+        "num_workers": (num_workers, Rule(int, low=0, high=256)),
+    }
+    for name, (value, rule) in rules.items():
+        if not rule.accepts(value):
+            raise ValueError(f"{name} must be {rule.expected}; got {shown(value)}")
+    recipe.check_minutes(minutes)
+    recipe.check_model()
 
 
 def build_accelerator(mixed_precision: str = "no") -> Accelerator:
-    """Batches are split among the processes, so that several train on what one would train on."""
+    """An Accelerator that splits each batch among the processes, so that the batch size stays the same.
+
+    mixed_precision: 'no', 'fp16' or 'bf16'.
+    """
     loading = DataLoaderConfiguration(split_batches=True)
     return Accelerator(mixed_precision=mixed_precision, dataloader_config=loading)
 
 
-class _Trainer:
-    """One run; the state between epochs."""
+# --- batches and their errors ---------------------------------------------------------------------
 
-    def __init__(
-        self, recipe, data_folder, split, folder, seed, validate, checksum, trained_on, accelerator, workers
-    ):
-        self.recipe, self.folder, self.seed, self.split = recipe, folder, seed, split
-        self.accelerator = accelerator
-        sample = trained_on == "sample"  # drawn faces, whose keypoints are exact
-        if sample:
-            recipe = replace(recipe, labels="raw")
-        self.config = recipe.config(seed=seed, data_checksum=checksum, trained_on=trained_on or split)
-        self.identity = {"recipe": asdict(recipe), "split": split, "seed": seed, "validate": validate}
-        dataset = load_split(data_folder, split, "train", recipe.transform(), seed=seed)
-        if not sample:
-            dataset.keypoints = training_labels(dataset, recipe.labels, recipe.pseudo_label_share)
-        self.dataset = dataset
-        self.train_indices, self.held_indices = split_by_identity(dataset, validate)
-        if len(self.train_indices) < recipe.batch_size:
-            raise TrainingError(
-                f"{len(self.train_indices)} training images are fewer than one batch of {recipe.batch_size}"
-            )
-        self.sampler = EpochSampler(len(self.train_indices), seed)
-        loader = DataLoader(
-            Subset(dataset, self.train_indices), recipe.batch_size, sampler=self.sampler,
-            drop_last=True, num_workers=workers,
-        )  # fmt: skip
-        torch.manual_seed(seed)
-        # Channels last is the layout that convolutions on CPU and CUDA are fastest in.
-        model = recipe.build_model().to(memory_format=torch.channels_last)
-        start_at_mean_shape(model, dataset, self.train_indices)
-        optimizer = build_optimizer(recipe, model)
-        self.loss = build_loss(recipe.loss)
-        model = model.to(accelerator.device)
-        self.average = MovingAverage(model, recipe.ema_decay) if recipe.ema_decay else None
-        self.model, self.optimizer, self.loader = accelerator.prepare(model, optimizer, loader)
-        self.steps_per_epoch = len(self.train_indices) // recipe.batch_size
-        self.history: list[dict] = []
 
-    @property
-    def shipped(self) -> KeypointNetwork:
-        """The network that would be saved now."""
-        raw = self.accelerator.unwrap_model(self.model)
-        return self.average.model if self.average else raw
+class EpochSampler(Sampler):
+    """All indices below `length`, in an order that depends on (seed, epoch) alone. Set `epoch` first."""
 
-    def run(self, resume: bool, on_epoch, progress: bool, minutes: float | None) -> TrainResult:
-        self._open_folder(resume)
-        main = self.accelerator.is_main_process
-        bar = tqdm(
-            total=self.recipe.epochs, initial=len(self.history), unit="epoch", disable=not (progress and main)
-        )
-        writer = SummaryWriter(str(self.folder / "tensorboard")) if main else None
-        try:
-            while len(self.history) < self.recipe.epochs and self._has_time(minutes):
-                row = self._epoch(len(self.history) + 1)
-                self.history.append(row)
-                if main:
-                    self._save_state()
-                    self._log(row, writer, bar)
-                if on_epoch is not None and main:
-                    on_epoch(row, self.shipped)
-                self.accelerator.wait_for_everyone()
-        finally:
-            bar.close()
-            if writer:
-                writer.close()
-        done = len(self.history)
-        self.config = replace(self.config, epochs=done, stopped_early=done < self.recipe.epochs)
-        if main:
-            save_checkpoint(self.folder / "checkpoint", self.shipped, self.config)
-        self.accelerator.wait_for_everyone()
-        return TrainResult(self.shipped.eval(), self.config, self.history, self.folder)
+    def __init__(self, length: int, seed: int):
+        self.length, self.seed, self.epoch = length, seed, 0
 
-    def _epoch(self, epoch: int) -> dict:
-        start = time.perf_counter()
-        self.dataset.set_epoch(epoch)
-        self.sampler.epoch = epoch
-        torch.manual_seed(seed_from(self.seed, epoch, self.accelerator.process_index))
-        self.model.train()
-        total_steps = self.steps_per_epoch * self.recipe.epochs
-        sums = torch.zeros(3, device=self.accelerator.device)  # loss x faces, NME, faces
-        for number, batch in enumerate(self.loader):
-            step = (epoch - 1) * self.steps_per_epoch + number
-            rate = learning_rate_at(step, total_steps, self.recipe)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            sums += self._step(batch, epoch, number)
-        loss, nme = self._means(sums)
-        row = {"epoch": epoch, "learning_rate": rate, "loss": loss, "nme": nme}
-        row["validation_loss"], row["validation_nme"] = self._validate()
-        seconds = torch.tensor(time.perf_counter() - start, device=self.accelerator.device)
-        row["seconds"] = self.accelerator.reduce(seconds, "mean").item()  # all processes stop as one
-        return row
+    def order(self) -> np.ndarray:
+        """The permutation (length,) of this epoch."""
+        return np.random.default_rng([self.seed, self.epoch, 0x5EED]).permutation(self.length)
 
-    def _has_time(self, minutes: float | None) -> bool:
-        """Whether an epoch as long as the last one still fits; the first one always does."""
-        spent = [row["seconds"] for row in self.history]
-        return minutes is None or not spent or sum(spent) + spent[-1] <= 60 * minutes
+    def __iter__(self):
+        return iter(self.order().tolist())
 
-    def _step(self, batch, epoch: int, number: int) -> torch.Tensor:
-        images, true = batch["image"], batch["keypoints"]
-        with self.accelerator.autocast():
-            predicted = self.model(images)
-        predicted = predicted.float()
-        loss = self.loss(predicted, true)
-        if not torch.isfinite(loss):
-            self._stop_at(epoch, number, loss.item())
-        self.optimizer.zero_grad(set_to_none=True)
-        self.accelerator.backward(loss)
-        self.optimizer.step()
-        if self.average:
-            self.average.update(self.accelerator.unwrap_model(self.model))
-        return self._sums(loss.detach(), predicted.detach(), true)
+    def __len__(self) -> int:
+        return self.length
 
-    @staticmethod
-    def _sums(loss: torch.Tensor, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-        """Loss times faces, sum of NME, faces."""
-        faces = torch.tensor(float(len(true)), device=true.device)
-        return torch.stack([loss * faces, batch_nme(predicted, true), faces])
 
-    def _stop_at(self, epoch: int, number: int, loss: float):
-        size = self.recipe.batch_size
-        picked = self.sampler.order()[number * size : (number + 1) * size]
-        names = [self.dataset.paths[self.train_indices[i]].name for i in picked]
+def split_by_identity(dataset: FacialKeypointsDataset, share: float) -> tuple[list[int], list[int]]:
+    """Indices to train on and indices to validate on. `share` of the identities are in the second list."""
+    identities = np.array(dataset.identities)
+    names = sorted(set(identities))
+    picked = np.random.default_rng(0).permutation(names)[: round(share * len(names))]
+    held = np.isin(identities, picked)
+    return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
+
+
+def batch_nme(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Sum of the NME over a batch of keypoints (B, 68, 2), in any unit."""
+    right, left = OUTER_EYE_CORNERS
+    distance = (predicted - true).norm(dim=-1).mean(dim=1)
+    return (distance / (true[:, right] - true[:, left]).norm(dim=-1).clamp_min(1e-6)).sum()
+
+
+def batch_sums(loss: torch.Tensor, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Three sums over a batch: loss times faces, NME, faces."""
+    faces = torch.tensor(float(len(true)), device=true.device)
+    return torch.stack([loss * faces, batch_nme(predicted, true), faces])
+
+
+def means(sums: torch.Tensor) -> tuple[float, float]:
+    """Mean loss and mean NME from the sums of `batch_sums`."""
+    loss, nme, faces = sums.tolist()
+    return loss / faces, nme / faces
+
+
+@torch.no_grad()
+def measure(
+    model: KeypointNetwork, loss_function, dataset: FacialKeypointsDataset, indices, batch_size: int, device
+) -> tuple[float, float]:
+    """Mean loss and mean NME over images of a data set, by index; NaN for no indices."""
+    if not indices:
+        return math.nan, math.nan
+    dataset.set_epoch(0)  # the same crops after every epoch, so that epochs can be compared
+    model.eval()
+    sums = torch.zeros(3)
+    for batch in DataLoader(Subset(dataset, indices), batch_size):
+        images, true = batch["image"].to(device), batch["keypoints"].to(device)
+        predicted = model(images).float()
+        sums += batch_sums(loss_function(predicted, true), predicted, true).cpu()
+    return means(sums)
+
+
+# --- the run folder -------------------------------------------------------------------------------
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """A block in which no other process can train in `folder`; leftovers of a killed run are removed first.
+
+    The operating system releases the lock when the process ends, in any way. The lock file stays.
+    Raises TrainingError if another process holds the lock, or the folder cannot be written.
+    """
+    path = folder / LOCK_FILE
+    lock = FileLock(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout as error:
+        holder = "another process"
+        with suppress(OSError):
+            holder = path.read_text(encoding="utf-8", errors="replace").strip() or holder
         raise TrainingError(
-            f"the loss is {loss} in epoch {epoch}, batch {number + 1} of {self.steps_per_epoch} "
-            f"({', '.join(names[:4])}, ... {len(names)} images). Check these labels, or lower the "
-            f"learning rate ({self.recipe.learning_rate})."
-        )
+            f"{holder} is training in {folder}; wait for its end, or use another --run"
+        ) from error
+    except OSError as error:
+        raise TrainingError(
+            f"the run folder {folder} cannot be written ({error.strerror or error})"
+        ) from error
+    try:
+        with suppress(OSError):  # Windows allows no writing into a locked file
+            path.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+        clear_leftovers(folder)
+        clear_leftovers(folder / "checkpoint")
+        for leftover in folder.glob(f".{STATE_FILE}.*"):
+            leftover.unlink()
+        yield
+    finally:
+        lock.release()
 
-    def _means(self, sums: torch.Tensor) -> tuple[float, float]:
-        sums = self.accelerator.reduce(sums, "sum")
-        loss, nme, faces = sums.tolist()
-        return loss / faces, nme / faces
 
-    @torch.no_grad()
-    def _validate(self) -> tuple[float, float]:
-        if not self.held_indices:
-            return math.nan, math.nan
-        self.dataset.set_epoch(0)  # the same crops after every epoch, so that the curve is comparable
-        model = self.shipped.eval()
-        sums = torch.zeros(3)
-        for batch in DataLoader(Subset(self.dataset, self.held_indices), self.recipe.batch_size):
-            images, true = (batch[k].to(self.accelerator.device) for k in ("image", "keypoints"))
-            predicted = model(images).float()
-            sums += self._sums(self.loss(predicted, true), predicted, true).cpu()
-        loss, nme, faces = sums.tolist()
-        return loss / faces, nme / faces
+def rows_checksum(dataset: FacialKeypointsDataset) -> str:
+    """16 hex digits over the file names and keypoints of a data set, in their order."""
+    digest = hashlib.sha256("\n".join(path.name for path in dataset.paths).encode())
+    digest.update(np.ascontiguousarray(dataset.keypoints, dtype=np.float32).tobytes())
+    return digest.hexdigest()[:16]
 
-    # --- the run folder ---------------------------------------------------------------
 
-    def _open_folder(self, resume: bool) -> None:
-        state_file = self.folder / "state.pt"
-        if not resume:
-            if state_file.exists():
-                raise TrainingError(f"{self.folder} holds a run already; resume it (--resume) or remove it")
-            self.folder.mkdir(parents=True, exist_ok=True)
-        elif state_file.exists():
-            self._load_state(state_file)
-        else:
-            self.folder.mkdir(parents=True, exist_ok=True)
+def save_state(folder: Path, settings: dict, network, average, optimizer, history: list[dict]) -> None:
+    """Write state.pt, from which `load_state` goes on. Raises TrainingError if it cannot be written."""
+    state = {
+        "settings": json.dumps(settings, sort_keys=True),
+        "model": network.state_dict(),
+        "average": average.model.state_dict() if average else {},
+        "average_steps": average.steps if average else 0,
+        "optimizer": optimizer.state_dict(),
+        "history": history,
+    }
+    path = folder / STATE_FILE
+    try:
+        with atomic_path(path) as temporary:
+            torch.save(state, temporary)
+    except (OSError, RuntimeError) as error:  # PyTorch reports a full disk as RuntimeError
+        raise TrainingError(f"{path} cannot be written: {one_line(error)}") from error
 
-    def _save_state(self) -> None:
-        state = {
-            "run": json.dumps(self.identity, sort_keys=True),
-            "model": self.accelerator.unwrap_model(self.model).state_dict(),
-            "average": self.average.model.state_dict() if self.average else {},
-            "average_steps": self.average.steps if self.average else 0,
-            "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
-        }
-        beside = self.folder / f".state.pt.{os.getpid()}"
-        torch.save(state, beside)
-        os.replace(beside, self.folder / "state.pt")
 
-    def _load_state(self, path: Path) -> None:
+def load_state(folder: Path, settings: dict, network, average, optimizer) -> list[dict]:
+    """Put the weights of state.pt into network, average and optimiser, and return its history.
+
+    Raises TrainingError if state.pt is damaged, or belongs to a run with other settings.
+    """
+    path = folder / STATE_FILE
+    damaged = f"{path} is damaged; remove {folder} and train again, or use another --run"
+    if not path.is_file():
+        raise TrainingError(f"{path} is no regular file")
+    try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        mine, theirs = json.dumps(self.identity, sort_keys=True), state["run"]
-        if mine != theirs:
-            raise TrainingError(f"{path} belongs to another run:\n{theirs}\nand this is\n{mine}")
-        self.accelerator.unwrap_model(self.model).load_state_dict(state["model"])
-        if self.average:
-            self.average.model.load_state_dict(state["average"])
-            self.average.steps = state["average_steps"]
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history = state["history"]
+        theirs = json.loads(state["settings"])
+    except Exception as error:  # the reader raises a family of unrelated types
+        raise TrainingError(damaged) from error
+    if changed := differences(theirs, settings):
+        raise TrainingError(f"{folder} belongs to a run with other settings: {'; '.join(changed)}")
+    try:
+        network.load_state_dict(state["model"])
+        if average:
+            average.model.load_state_dict(state["average"])
+            average.steps = state["average_steps"]
+        optimizer.load_state_dict(state["optimizer"])
+        return [{name: row[name] for name in HISTORY_FIELDS} for row in state["history"]]
+    except Exception as error:
+        raise TrainingError(damaged) from error
 
-    def _log(self, row: dict, writer: SummaryWriter, bar) -> None:
-        with open(self.folder / "history.csv", "w", newline="") as file:
-            table = csv.DictWriter(file, HISTORY_FIELDS)
-            table.writeheader()
-            table.writerows(self.history)
+
+def differences(before: dict, now: dict, prefix: str = "") -> list[str]:
+    """One text per field that two settings do not share, with both values."""
+    texts = []
+    for name in sorted(before.keys() | now.keys()):
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            texts += differences(old, new, f"{prefix}{name}.")
+        elif old != new:
+            texts.append(f"{prefix}{name} was {shown(old)} and is now {shown(new)}")
+    return texts
+
+
+def has_time(history: list[dict], minutes: float | None) -> bool:
+    """Whether one more epoch, as long as the last one, ends within `minutes`. The first one always does."""
+    spent = [row["seconds"] for row in history]
+    return minutes is None or not spent or sum(spent) + spent[-1] <= 60 * minutes
+
+
+class RunLog:
+    """history.csv and the TensorBoard logs of a run folder; a context manager.
+
+    history: rows of earlier epochs. history.csv is written anew from it: a killed run may lack the last row.
+    """
+
+    def __init__(self, folder: Path, history: list[dict]):
+        self.path = folder / HISTORY_FILE
+        self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=len(history) + 1)
+        if history:
+            self._write(history)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error) -> None:
+        self.writer.close()
+
+    def add(self, history: list[dict]) -> None:
+        """Write the last row of `history`."""
+        self._write(history)
+        row = history[-1]
         for name in HISTORY_FIELDS[1:]:
             if not math.isnan(row[name]):
-                writer.add_scalar(name, row[name], row["epoch"])
-        bar.set_postfix_str(f"loss {row['loss']:.4f}, NME {100 * row['nme']:.2f} %", refresh=False)
-        bar.update()
+                self.writer.add_scalar(name, row[name], row["epoch"])
+
+    def _write(self, history: list[dict]) -> None:
+        with atomic_path(self.path) as temporary, open(temporary, "w", newline="") as file:
+            table = csv.DictWriter(file, HISTORY_FIELDS)
+            table.writeheader()
+            table.writerows(history)
 
 
 # --- optimiser, learning rate, averaged weights -------------------------------------------------
 
 
 def seed_from(*numbers: int) -> int:
-    """One seed out of several numbers, the same on every machine."""
+    """One seed from several numbers, the same on every machine."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
 def learning_rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
-    """The learning rate of a step: constant, or one cycle (30 % cosine warm-up, then cosine to ~0)."""
+    """The learning rate of a step, 0 to total_steps - 1.
+
+    Schedule 'constant': the recipe's rate. 'one_cycle': a cosine from 1/25 of it up to it in 30 % of the
+    steps, then a cosine down to almost 0 (Smith and Topin, "Super-Convergence", 2017).
+    """
     peak = recipe.learning_rate
     if recipe.schedule == "constant":
         return peak
-    if recipe.schedule != "one_cycle":
-        raise ValueError(f"schedule must be 'constant' or 'one_cycle', got {recipe.schedule!r}")
     warm_up = 0.3 * total_steps
     if step < warm_up:
         low, share = peak / 25, step / warm_up
@@ -354,20 +468,19 @@ def learning_rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
 
 
 def build_optimizer(recipe: Recipe, model: torch.nn.Module) -> torch.optim.Optimizer:
-    """Adam or AdamW over all parameters."""
+    """Adam or AdamW over all parameters, by `recipe.optimizer`."""
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
-    if recipe.optimizer not in kinds:
-        raise ValueError(f"optimizer must be one of {', '.join(kinds)}, got {recipe.optimizer!r}")
     return kinds[recipe.optimizer](
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
 
 
 def set_malloc_options() -> bool:
-    """Let this process reuse the memory of freed tensors; whether the C library can (glibc, so Linux).
+    """Let this process keep the memory of freed tensors for the next ones. Returns false if it cannot.
 
-    glibc gives blocks of more than 32 MB back to the system when they are freed and gets them anew, page by
-    page, in the next step: a third of the time of a step with images of 224 pixels, and more (LOG.md).
+    Only glibc can, so only Linux. It returns freed blocks of more than 32 MB to the system and requests them
+    again, page by page, in the next step. With images of 224 pixels that takes a third of a step's time, or
+    more (LOG.md).
     """
     try:
         set_option = ctypes.CDLL(None).mallopt
@@ -378,7 +491,10 @@ def set_malloc_options() -> bool:
 
 
 class MovingAverage:
-    """Exponential moving average of weights and buffers, over fewer steps at the start."""
+    """Exponential moving average of the weights and buffers of a network, in `model`.
+
+    decay: of the average, below 1. The first steps use less: (1 + steps) / (10 + steps).
+    """
 
     def __init__(self, model: torch.nn.Module, decay: float):
         self.decay, self.steps = decay, 0
@@ -386,7 +502,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self, model: torch.nn.Module) -> None:
-        """One step toward `model`."""
+        """Move the average one step toward the weights of `model`."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         for average, new in zip(self.model.state_dict().values(), model.state_dict().values(), strict=True):
@@ -397,9 +513,9 @@ class MovingAverage:
 
 
 def start_at_mean_shape(model: KeypointNetwork, dataset, indices: list[int], count: int = 200) -> None:
-    """Set the bias of a dense output to the mean keypoints of some training samples.
+    """Set the bias of a dense output layer to the mean keypoints of about `count` training samples.
 
-    The network then starts as the constant predictor and spends no epochs on becoming it.
+    The network then starts near the constant predictor. Networks without a dense output stay as they are.
     """
     last = [layer for layer in model.modules() if isinstance(layer, torch.nn.Linear)][-1:]
     if not last or last[0].out_features != 2 * NUM_KEYPOINTS:

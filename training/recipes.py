@@ -1,59 +1,91 @@
-"""Recipes: everything that decides how a network is trained, under one name.
+"""Recipes: all settings of a training, under one name.
 
     python train.py --recipe naimishnet --set epochs=3 --set augmentation.rotation_deg=0
 
-To add one: a `Recipe(...)` in RECIPES. A notebook and the command line take the
-same ones and override fields with `override`.
+To add a recipe: put a `Recipe(...)` into RECIPES. Notebooks and the command line use the same recipes, and
+change fields with `override`.
 """
 
 import json
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+import math
+from dataclasses import asdict, dataclass, field, fields, replace
 
 from torchvision.transforms import Compose
 
-from checkpoint import ModelConfig
-from data_load import LABEL_OFFSET, Normalize, RandomCrop, Rescale, ToTensor
-from models import KeypointNetwork, build_model
-from training.augment import NO_AUGMENTATION, Augmentation, RescaleIntensity, training_steps
+from checkpoint import ModelConfig, check_fields, rule, same_rule
+from data_load import LABEL_OFFSET, LABELS, Normalize, RandomCrop, Rescale, ToTensor
+from models import KeypointNetwork, build_model, check_model
+from training.augment import CROP_MODES, NO_AUGMENTATION, Augmentation, RescaleIntensity, training_steps
+from training.losses import LOSSES
 from training.writeups import WRITEUPS
+
+OPTIMIZERS = ("adam", "adamw")
+SCHEDULES = ("constant", "one_cycle")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A network and how it is trained. Sizes in pixels, rates per step unless said."""
+    """A network and its training. Lengths are in pixels of the crop.
 
-    name: str
-    model: str
-    model_args: dict = field(default_factory=dict)
-    input_size: int = 96
-    crop_mode: str = "whole"  # 'whole' image, 'face' crop, or 'classic': Rescale(250) + RandomCrop(224)
-    crop_scale: float = 1.35  # side of a face crop over the larger side of the label box
+    name: letters, digits, '_', '-', '.', '+', ' '; run folders are named after it.
+    model, model_args, input_size: the network, its arguments, and the side of its input.
+    crop_mode: the part of the image that is trained on: 'whole' image, 'face' crop, or 'classic', which is
+        Rescale(250) and RandomCrop(224) of the exercise.
+    crop_scale: side of a face crop over the larger side of the label box.
+    augmentation: the random changes of the training images.
+    labels, pseudo_label_share: 'raw', 'debiased' or 'blended', and the weight of the pseudo-labels in
+        'blended' (data_load.training_labels).
+    gray_range: the values of black and white in the network's input.
+    keypoint_mean, keypoint_std: the network predicts (keypoint - mean) / std.
+    loss: a name in LOSSES. optimizer, weight_decay: 'adam' or 'adamw', and its weight decay.
+    learning_rate, schedule: 'constant', or 'one_cycle': the rate rises to learning_rate, then falls to 0.
+    batch_size, epochs: images per step, and passes over the training images.
+    ema_decay: 0 saves the last weights; otherwise the exponential moving average with this decay is saved.
+    whole_view, box_scale, passes, flip_tta, align_roll: how the network is used afterwards; see ModelConfig.
+    """
+
+    name: str = field(
+        metadata=rule(str, pattern=r"\w[\w .+-]{0,99}", meaning="letters, digits and _ - . +, at most 100")
+    )
+    model: str = field(metadata=same_rule(ModelConfig, "model"))
+    model_args: dict = field(default_factory=dict, metadata=same_rule(ModelConfig, "model_args"))
+    input_size: int = field(default=96, metadata=same_rule(ModelConfig, "input_size"))
+    crop_mode: str = field(default="whole", metadata=rule(str, choices=(*CROP_MODES, "classic")))
+    crop_scale: float = field(default=1.35, metadata=same_rule(ModelConfig, "crop_scale"))
     augmentation: Augmentation = NO_AUGMENTATION
-    labels: str = "raw"  # 'given', 'centred' or 'refined': see data_load.py
-    pseudo_label_share: float = 0.5
-    gray_range: tuple[float, float] = (0.0, 1.0)  # what black and white become
-    keypoint_mean: float = 47.5  # crop pixels; (p - mean) / std is what the network predicts
-    keypoint_std: float = 24.0
-    loss: str = "mse"
-    optimizer: str = "adam"  # 'adam' or 'adamw'
-    weight_decay: float = 0.0
-    learning_rate: float = 1e-3
-    schedule: str = "constant"  # or 'one_cycle': warm-up, then a cosine to zero
-    batch_size: int = 64
-    epochs: int = 30
-    ema_decay: float = 0.0  # 0: ship the last weights; else their exponential moving average
-    whole_view: str = "letterbox"
-    box_scale: float = 1.0
-    passes: int = 1
-    flip_tta: bool = False
-    align_roll: bool = False  # further looks are turned so that the face stands upright
+    labels: str = field(default="raw", metadata=rule(str, choices=LABELS))
+    pseudo_label_share: float = field(default=0.5, metadata=rule(float, low=0, high=1))
+    gray_range: tuple[float, float] = field(default=(0.0, 1.0), metadata=same_rule(ModelConfig, "gray_range"))
+    keypoint_mean: float = field(default=47.5, metadata=same_rule(ModelConfig, "keypoint_mean"))
+    keypoint_std: float = field(default=24.0, metadata=same_rule(ModelConfig, "keypoint_std"))
+    loss: str = field(default="mse", metadata=rule(str, choices=LOSSES))
+    optimizer: str = field(default="adam", metadata=rule(str, choices=OPTIMIZERS))
+    weight_decay: float = field(default=0.0, metadata=rule(float, low=0, high=10))
+    learning_rate: float = field(default=1e-3, metadata=rule(float, low=1e-9, high=1000))
+    schedule: str = field(default="constant", metadata=rule(str, choices=SCHEDULES))
+    batch_size: int = field(default=64, metadata=rule(int, low=1, high=100_000))
+    epochs: int = field(default=30, metadata=rule(int, low=1, high=100_000))
+    ema_decay: float = field(default=0.0, metadata=rule(float, low=0, high=0.999999))
+    whole_view: str = field(default="letterbox", metadata=same_rule(ModelConfig, "whole_view"))
+    box_scale: float = field(default=1.0, metadata=same_rule(ModelConfig, "box_scale"))
+    passes: int = field(default=1, metadata=same_rule(ModelConfig, "passes"))
+    flip_tta: bool = field(default=False, metadata=same_rule(ModelConfig, "flip_tta"))
+    align_roll: bool = field(default=False, metadata=same_rule(ModelConfig, "align_roll"))
+
+    def __post_init__(self):
+        """Raises ValueError for a value that its field may not have."""
+        check_fields(self)
+
+    def check_model(self) -> None:
+        """Raise ValueError if the network cannot be built: its name, its arguments, its size."""
+        check_model(self.model, input_size=self.input_size, **self.model_args)
 
     def build_model(self) -> KeypointNetwork:
-        """The network with random weights (seed PyTorch first)."""
+        """The network with random weights, from PyTorch's random numbers."""
         return build_model(self.model, input_size=self.input_size, **self.model_args)
 
     def transform(self) -> Compose:
-        """From a data-set sample to what the network is trained on."""
+        """The transform from a sample of the data set to an input of the network and its keypoints."""
         if self.crop_mode == "classic":
             steps = [Rescale(250 * self.input_size // 224), RandomCrop(self.input_size)]
             if self.augmentation != NO_AUGMENTATION:
@@ -68,11 +100,11 @@ class Recipe:
         return Compose(steps)
 
     def as_json(self) -> dict:
-        """All fields, as they read after a round trip through a file."""
+        """All fields as plain values, as they are after JSON; tuples are lists."""
         return json.loads(json.dumps(asdict(self)))
 
     def config(self, **more) -> ModelConfig:
-        """The config of a checkpoint trained by this recipe."""
+        """The config of a checkpoint that this recipe has trained. more: its other fields."""
         return ModelConfig(
             model=self.model,
             model_args=dict(self.model_args),
@@ -93,68 +125,69 @@ class Recipe:
         )
 
     def check_minutes(self, minutes: float | None) -> None:
-        """ValueError for a time limit that is not positive, or that would cut a schedule short."""
+        """Raise ValueError for a time limit that is not positive, or that would cut a schedule short."""
         if minutes is None:
             return
-        if not minutes > 0:
-            raise ValueError(f"minutes must be positive, got {minutes}")
+        if not 0 < minutes < math.inf:
+            raise ValueError(f"minutes must be a positive number; got {minutes}")
         if self.schedule != "constant":
             raise ValueError(
-                f"{self.name!r} has a {self.schedule} schedule, which ends with a low learning rate; cut "
-                "short, it would never get there. Lower epochs, or set schedule=constant"
+                f"minutes cannot be used with {self.name!r}: its {self.schedule} schedule lowers the rate "
+                "until the last epoch. Lower epochs, or set schedule=constant"
             )
 
     def override(self, changes: dict) -> "Recipe":
-        """A copy with fields changed; values may be text ('3', 'true'), names may be dotted."""
+        """A copy with changed fields.
+
+        changes: values by field name; 'augmentation.NAME' and 'model_args.NAME' name a field within a field.
+            A value may be text, as on a command line: '3', 'true', '0.5,2'.
+        Raises ValueError for an unknown field, or a value that a field may not have.
+        """
         recipe = self
         for name, value in changes.items():
-            recipe = _replace_field(recipe, name.split("."), value, name)
+            outer, dot, inner = name.partition(".")
+            if not dot:
+                recipe = _with_field(recipe, name, value)
+            elif outer == "augmentation":
+                recipe = replace(
+                    recipe, augmentation=_with_field(recipe.augmentation, inner, value, "augmentation.")
+                )
+            elif outer == "model_args":
+                arguments = {
+                    **recipe.model_args,
+                    inner: _argument(value) if isinstance(value, str) else value,
+                }
+                recipe = replace(recipe, model_args=arguments)
+            else:
+                raise ValueError(f"there is no field {name!r}; only augmentation and model_args have fields")
         return recipe
 
 
-def _replace_field(item, path: list[str], value, full_name: str):
-    known = {f.name: getattr(item, f.name) for f in fields(item)}
-    if path[0] not in known:
-        raise ValueError(f"a recipe has no field {full_name!r}; at this place there are {', '.join(known)}")
-    current = known[path[0]]
-    if len(path) > 1:
-        if isinstance(current, dict):
-            return replace(item, **{path[0]: {**current, ".".join(path[1:]): _guess(value)}})
-        if not is_dataclass(current):
-            raise ValueError(f"{path[0]!r} has no fields of its own, so {full_name!r} names nothing")
-        return replace(item, **{path[0]: _replace_field(current, path[1:], value, full_name)})
-    return replace(item, **{path[0]: _as_type_of(current, value, full_name)})
+def _with_field(values, name: str, value, prefix: str = ""):
+    """A copy of a dataclass instance with one field changed; a text is read as the field's type."""
+    known = {f.name: f.metadata.get("rule") for f in fields(values)}
+    if name not in known:
+        raise ValueError(
+            f"there is no field {prefix + name!r}; there are {', '.join(prefix + f for f in known)}"
+        )
+    if known[name] is None:
+        if not isinstance(value, type(getattr(values, name))):
+            raise ValueError(f"{name} has fields of its own: set {name}.NAME")
+    elif isinstance(value, str):
+        value = known[name].from_text(value)
+    return replace(values, **{name: value})
 
 
-def _guess(value):
-    """Text as int, float or bool where it reads as one."""
-    if not isinstance(value, str):
-        return value
-    if value.lower() in ("true", "false"):
-        return value.lower() == "true"
-    for kind in (int, float):
-        try:
-            return kind(value)
-        except ValueError:
-            continue
-    return value
+def _argument(text: str):
+    """The value of a network's argument from a text: JSON, or numbers with commas between them."""
+    try:
+        return json.loads(f"[{text}]" if "," in text and "[" not in text else text.lower())
+    except ValueError:
+        return text
 
 
-def _as_type_of(current, value, name: str):
-    """`value` in the type of the field's current value, or a ValueError."""
-    if isinstance(value, str):
-        value = tuple(_guess(v) for v in value.split(",")) if isinstance(current, tuple) else _guess(value)
-    if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if isinstance(current, int) and not isinstance(current, bool) and isinstance(value, bool):
-        raise ValueError(f"{name} must be an int, got {value!r}")
-    if not isinstance(value, type(current)):
-        raise ValueError(f"{name} must be of type {type(current).__name__}, got {value!r}")
-    return value
-
-
-# Light enough for a dense output, wide enough that a whole frame (2.6 x the face) and a
-# loose face box both look like what was trained on.
+# Weak enough for a network with dense layers. The scales cover a whole image (2.6 x the face) and a face
+# box that is too large.
 _FACE_IN_FRAME = Augmentation(
     rotation_deg=10.0,
     scale=0.17,
@@ -183,7 +216,7 @@ _NAIMISHNET = Recipe(
     flip_tta=True,
 )
 
-_GOOD = Recipe(
+_HEATMAPNET_FAST = Recipe(
     "heatmapnet_fast",
     model="heatmapnet",
     crop_mode="face",
@@ -208,21 +241,26 @@ RECIPES = {
     recipe.name: recipe
     for recipe in [
         _NAIMISHNET,
-        # what notebook 2 trains: a few minutes on two CPU cores
+        # for notebook 2: a few minutes on two CPU cores
         replace(_NAIMISHNET, name="naimishnet_quick", epochs=10),
-        # our network: ten minutes on two CPU cores
-        _GOOD,
-        # what ships: the same for twice as long, and a small one
-        replace(_GOOD, name="heatmapnet", epochs=60),
-        replace(_GOOD, name="heatmapnet_small", model_args={"width": 16}, epochs=60, flip_tta=False),
-        # the public write-ups, each as it states
+        # ten minutes on two CPU cores
+        _HEATMAPNET_FAST,
+        # the networks in saved_models/: twice as many epochs, and a smaller network
+        replace(_HEATMAPNET_FAST, name="heatmapnet", epochs=60),
+        replace(
+            _HEATMAPNET_FAST, name="heatmapnet_small", model_args={"width": 16}, epochs=60, flip_tta=False
+        ),
+        # the public write-ups, with the settings that each one states
         *(Recipe(entry.name, **entry.settings()) for entry in WRITEUPS.values()),
     ]
 }
 
 
 def get_recipe(name: str) -> Recipe:
-    """The recipe called `name`, or a ValueError that lists them."""
+    """The recipe called `name`.
+
+    Raises ValueError, which lists all recipes, if there is none.
+    """
     if name not in RECIPES:
         raise ValueError(f"no recipe named {name!r}; there are {', '.join(sorted(RECIPES))}")
     return RECIPES[name]

@@ -1,10 +1,9 @@
-"""The public write-ups of this exercise: what each one states, and what we took where it is silent.
+"""The public write-ups of this exercise: the settings that each one states, and ours where it states none.
 
     python train.py --recipe writeup_002_batch_norm --split identity --minutes 75
 
-`training/recipes.py` makes a recipe of each; benchmarks/writeups/README.md is the table of what they
-give. A field stands either in `states` or in `stands_in`, never in both, so that nobody has to
-guess which numbers are the author's.
+`training/recipes.py` makes a recipe of each; benchmarks/writeups/README.md is the table of their results. A
+field is either in `states` or in `stands_in`, never in both, so it is clear which numbers are the author's.
 """
 
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ from training.augment import Augmentation
 
 @dataclass(frozen=True)
 class WriteUp:
-    """A published network and how its source says it was trained; fields are those of `Recipe`.
+    """A published network and its training, in fields of `Recipe`.
 
-    source: '000' to '004', the public write-ups, or 'paper' (arXiv 1710.00977).
-    states: what the source says in words or in its printed network.
-    stands_in: what it does not say and a run needs; the classic value of the exercise, or ours.
-    note: what else a reader should know.
-    printed_losses: (training, test) as the source prints them, without saying under which crop.
+    source: '000' to '004' for the public write-ups, 'paper' for arXiv 1710.00977.
+    states: settings that the source states in words or in its printed network.
+    stands_in: settings that it does not state and that a run needs: the exercise's usual value, or ours.
+    note: a remark for the table of results.
+    printed_losses: (training, test) losses that the source prints; it does not name the crop.
     """
 
     name: str
@@ -31,7 +30,10 @@ class WriteUp:
     printed_losses: tuple[float, float] | None = None
 
     def settings(self) -> dict:
-        """All fields of the recipe but its name; ValueError for one that is both stated and not."""
+        """All fields of the recipe except its name.
+
+        Raises ValueError for a field that is in more than one group.
+        """
         settings: dict = {}
         for part in (self.states, self.stands_in, _CENTRE_CROP):
             doubled = settings.keys() & part.keys()
@@ -41,20 +43,20 @@ class WriteUp:
         return settings
 
 
-# How the rows are measured, which is ours for all of them: the middle of what they were trained
-# on, one look, no averaging. The margins are the size of that crop over the size of the label box
-# and of the cascade's box (medians over training images of the `identity` split).
+# The settings of the measurement are ours for all rows: the central crop of what they were trained on, one
+# pass, no averaging. crop_scale and box_scale are the size of that crop over the size of the label box and
+# of the cascade's box (medians over the training images of the `identity` split).
 _CENTRE_CROP = {"whole_view": "crop", "crop_scale": 2.0, "box_scale": 1.77, "passes": 1, "flip_tta": False}
 
-# The exercise as it is handed out: Rescale(250), RandomCrop(224), keypoints (p - 100) / 50.
+# The exercise as it is published: Rescale(250), RandomCrop(224), keypoints (p - 100) / 50.
 _CLASSIC_FRAME = {"crop_mode": "classic"}
 _CLASSIC_SIZE = {"input_size": 224}
 _CLASSIC_SCALE = {"keypoint_mean": 100.0, "keypoint_std": 50.0}
 _CLASSIC_TRAINING = {"loss": "smooth_l1", "optimizer": "adam", "learning_rate": 1e-3}
 # The only batch size among the five write-ups is that of 002.
 _BATCH = {"batch_size": 32}
-# "Data augmentation" is all that 003 says.
-_TURN_FLIP_LIGHT = Augmentation(
+# Write-up 003 says only "data augmentation".
+_ROTATE_FLIP_CONTRAST = Augmentation(
     rotation_deg=10.0,
     scale=0.0,
     shift=0.0,
@@ -77,14 +79,14 @@ def _write_up_003(name: str, learning_rate: float, printed_losses: tuple[float, 
             **_CLASSIC_SIZE,
             **_CLASSIC_SCALE,
             **_BATCH,
-            "augmentation": _TURN_FLIP_LIGHT,
+            "augmentation": _ROTATE_FLIP_CONTRAST,
         },
         note="its network is not printed: 002's stands in; it names augmentation without saying which",
         printed_losses=printed_losses,
     )
 
 
-#: One entry a row of benchmarks/writeups/README.md, in its order.
+#: One entry per row of benchmarks/writeups/README.md, in its order.
 WRITEUPS = {
     entry.name: entry
     for entry in [
