@@ -70,6 +70,11 @@ class ModelConfig:
     measured: dict = field(default_factory=dict)
     format: int = FORMAT
 
+    @property
+    def has_uncertainty(self) -> bool:
+        """True if the network estimates confidence and radius."""
+        return bool(self.model_args.get("uncertainty"))
+
     def to_dict(self) -> dict:
         """Plain values, as config.json holds them."""
         return {**asdict(self), "gray_range": list(self.gray_range), "label_offset": list(self.label_offset)}

@@ -119,13 +119,13 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
         size=config.input_size,
         passes=config.passes,
         flip_tta=", the last one averaged with the mirrored crop" if config.flip_tta else "",
-        uncertainty=TRUST if config.model_args.get("uncertainty") else "",
+        uncertainty=TRUST if config.has_uncertainty else "",
         files=files_of(folder),
-        then=" Then `uncertainty.py` and\n`export_onnx.py`." if config.model_args.get("uncertainty") else "",
+        then=" Then `uncertainty.py` and\n`export_onnx.py`." if config.has_uncertainty else "",
         shift=SHIFT.format(100 * config.label_offset[0]) if any(config.label_offset) else "",
         tilt=UPRIGHT if config.align_roll else TILT,
         crops=KNOWS_NO_FACE
-        if config.model_args.get("uncertainty")
+        if config.has_uncertainty
         else "The network answers for every crop, also for one without a face: it gives no confidence.",
         rows="\n".join(measured_row(*item) for item in measured),
         regions="\n".join(regions),

@@ -64,7 +64,7 @@ class CheckpointPredictor:
     def __init__(self, model: KeypointNetwork, config: ModelConfig):
         self.model, self.config = model, config
         # whether it can say what is no face, and so has a say in `haar`
-        self.finds_faces = bool(config.model_args.get("uncertainty"))
+        self.finds_faces = config.has_uncertainty
 
     def fit(self, dataset, faces: str) -> None:
         """Nothing: it is trained already."""
