@@ -205,6 +205,11 @@ class ModelConfig:
         """Raises ValueError for a value that its field may not have."""
         check_fields(self)
 
+    @property
+    def has_uncertainty(self) -> bool:
+        """True if the network estimates confidence and radius."""
+        return bool(self.model_args.get("uncertainty"))
+
     def to_dict(self) -> dict:
         """Values for config.json; tuples become lists."""
         return {name: list(v) if isinstance(v, tuple) else v for name, v in asdict(self).items()}

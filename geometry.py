@@ -64,11 +64,32 @@ def box_side(box_xyxy) -> float:
 
 def box_iou(box_a, box_b) -> float:
     """Intersection over union of two box_xyxy, 0 to 1."""
+    overlap, area_a, area_b = _overlap(box_a, box_b)
+    return float(overlap / (area_a + area_b - overlap))
+
+
+def box_overlap(box_a, box_b) -> float:
+    """Share of the smaller of two box_xyxy that the other one covers, 0 to 1."""
+    overlap, area_a, area_b = _overlap(box_a, box_b)
+    return float(overlap / min(area_a, area_b))
+
+
+def _overlap(box_a, box_b) -> tuple[float, float, float]:
+    """Areas of the intersection and of both boxes, in pixels."""
     a, b = np.asarray(box_a, dtype=np.float64), np.asarray(box_b, dtype=np.float64)
     width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    overlap = max(width, 0.0) * max(height, 0.0)
-    union = np.prod(a[2:] - a[:2]) + np.prod(b[2:] - b[:2]) - overlap
-    return float(overlap / union)
+    return max(width, 0.0) * max(height, 0.0), np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])
+
+
+def face_size(keypoints) -> float:
+    """Larger side of the box around keypoints (68, 2), in pixels."""
+    return box_side(box_from_keypoints(keypoints))
+
+
+def face_distance(keypoints: np.ndarray, other: np.ndarray) -> float:
+    """Mean distance between corresponding points of two faces (68, 2), in sizes of the smaller face."""
+    apart = np.linalg.norm(np.asarray(keypoints, dtype=np.float64) - other, axis=1).mean()
+    return float(apart / min(face_size(keypoints), face_size(other)))
 
 
 def scale_box(box_xyxy, factor: float) -> np.ndarray:

@@ -1,10 +1,19 @@
-"""Faces by OpenCV's Haar cascade.
+"""Face finders: called with an image, each returns boxes (N, 4) box_xyxy in pixels of that image.
 
-Viola and Jones, "Rapid Object Detection using a Boosted Cascade of Simple
-Features", CVPR 2001. The cascade files come with the opencv-python wheel.
+    HaarFaceDetector      one Haar cascade of OpenCV; the teaching example and the `haar` protocol
+    MultiCascadeDetector  frontal and profile cascade on the image and its flipped copy, permissive settings
+    YuNetFaceDetector     a small network that OpenCV runs; its weights are not in this repository
+    FixedBoxes            the same boxes for every image
+    ReducedSearch         another face finder, run on a smaller copy of large images
+
+All of them may be called from several threads at once and sent to other processes with pickle.
+`KeypointDetector(face_detector=...)` also takes any function of yours with the same signature.
 """
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +21,63 @@ import numpy as np
 from files import cv2
 from geometry import box_iou, check_box, flip_image
 
+FRONTAL, PROFILE = "haarcascade_frontalface_default.xml", "haarcascade_profileface.xml"
+
+
+class _Pool:
+    """Copies of an object that only one thread at a time may use.
+
+    make: called without arguments for a new copy, whenever all others are in use.
+    Pickle keeps `make` and drops the copies.
+    """
+
+    def __init__(self, make: Callable):
+        self.make = make
+        self.free = deque([make()])  # a deque because its append and pop are atomic
+
+    @contextmanager
+    def borrow(self) -> Iterator:
+        try:
+            item = self.free.pop()
+        except IndexError:
+            item = self.make()
+        try:
+            yield item
+        finally:
+            self.free.append(item)
+
+    def __reduce__(self):
+        return _Pool, (self.make,)
+
+
+def _boxes_largest_first(xywh) -> np.ndarray:
+    """Rows of (left, top, width, height) as boxes (N, 4) float64, the largest first, without empty ones."""
+    x, y, w, h = np.asarray(xywh, dtype=np.float64).reshape(-1, 4).T
+    boxes = np.stack([x, y, x + w, y + h], axis=1)
+    order = np.argsort(-(w * h), kind="stable")
+    return boxes[order][((w > 0) & (h > 0))[order]]
+
+
+# --- Haar cascades ------------------------------------------------------------------------------
+
+
+def _load_cascade(path: str):
+    cascade = cv2.CascadeClassifier(path)
+    if cascade.empty():
+        raise FileNotFoundError(f"{path} is no Haar cascade; OpenCV's are in {cv2.data.haarcascades}")
+    return cascade
+
 
 class HaarFaceDetector:
-    """Boxes of frontal faces. Call it with an image, get (N, 4) box_xyxy, the largest first.
+    """Boxes of faces by one Haar cascade.
 
-    scale_factor: step between the sizes that are searched; nearer to 1 finds more, slower.
-    min_neighbors: how many raw hits make a face; fewer finds more, with more false positives.
-    min_share: smallest face, as a share of the image's shorter side.
+    scale_factor: step between the face sizes that are searched; closer to 1 finds more and is slower.
+    min_neighbors: raw hits that make a face; fewer find more faces and more false positives.
+    min_share: side of the smallest face, as a share of the image's shorter side; never below 20 pixels.
+    cascade: name of a cascade of OpenCV, or path of a file.
+
+    Raises FileNotFoundError for a file that is no cascade.
+    Source: Viola and Jones, "Rapid Object Detection using a Boosted Cascade of Simple Features", CVPR 2001.
     """
 
     def __init__(
@@ -26,36 +85,31 @@ class HaarFaceDetector:
         scale_factor: float = 1.1,
         min_neighbors: int = 5,
         min_share: float = 0.1,
-        cascade: str = "haarcascade_frontalface_default.xml",
+        cascade: str = FRONTAL,
     ):
         path = Path(cascade) if Path(cascade).is_file() else Path(cv2.data.haarcascades) / cascade
-        self._cascade = cv2.CascadeClassifier(str(path))
-        if self._cascade.empty():
-            raise FileNotFoundError(f"{path} is no Haar cascade; OpenCV's are in {cv2.data.haarcascades}")
+        self._cascades = _Pool(partial(_load_cascade, str(path)))
         self.scale_factor, self.min_neighbors, self.min_share = scale_factor, min_neighbors, min_share
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Boxes (N, 4) float64, left, top, right, bottom in pixels, of an HxWx3 uint8 RGB image."""
+        """Boxes (N, 4) float64 of an HxWx3 uint8 RGB image, the largest first."""
         gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        least = max(20, round(self.min_share * min(gray.shape)))
-        found = self._cascade.detectMultiScale(
-            gray, self.scale_factor, self.min_neighbors, minSize=(least, least)
-        )
-        if len(found) == 0:
-            return np.zeros((0, 4))
-        x, y, w, h = np.asarray(found, dtype=np.float64).T
-        boxes = np.stack([x, y, x + w, y + h], axis=1)
-        return boxes[np.argsort(-(w * h), kind="stable")]
-
-
-FRONTAL, PROFILE = "haarcascade_frontalface_default.xml", "haarcascade_profileface.xml"
+        side = max(20, round(self.min_share * min(gray.shape)))
+        with self._cascades.borrow() as cascade:
+            found = cascade.detectMultiScale(
+                gray, self.scale_factor, self.min_neighbors, minSize=(side, side)
+            )
+        return _boxes_largest_first(found)
 
 
 class MultiCascadeDetector:
-    """Boxes (N, 4) box_xyxy that may be faces: frontal and profile cascade, both ways round.
+    """Boxes that may be faces: frontal and profile cascade, each on the image and on its flipped copy.
 
-    scale_factor, min_neighbors, min_share: as in HaarFaceDetector; lax by default.
-    most: no more boxes than this, so that a picture full of patterns stays quick.
+    The profile cascade knows one side only, and the frontal one finds slightly other faces in the flipped
+    copy. The settings are permissive: there are false positives, which the network then filters.
+
+    scale_factor, min_neighbors, min_share: as in HaarFaceDetector.
+    max_boxes: limit for the number of boxes, for images full of patterns.
     """
 
     def __init__(
@@ -67,15 +121,18 @@ class MultiCascadeDetector:
         self.max_boxes = max_boxes
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Boxes of an HxWx3 uint8 RGB image."""
+        """Boxes (N, 4) float64 of an HxWx3 uint8 RGB image, those found most often first."""
         return self._search(image, (False, True))
 
     def search(self, image: np.ndarray, flipped: bool) -> np.ndarray:
-        """The same for half the work, the image one way round only: for a video, each way in turn."""
+        """Boxes of the image alone or of its flipped copy alone, in half the time.
+
+        A video tracker alternates between the two. Boxes are in pixels of the image in both cases.
+        """
         return self._search(image, (flipped,))
 
-    def _search(self, image: np.ndarray, ways: Sequence[bool]) -> np.ndarray:
-        views = {flipped: flip_image(image) if flipped else image for flipped in ways}
+    def _search(self, image: np.ndarray, sides: Sequence[bool]) -> np.ndarray:
+        views = {flipped: flip_image(image) if flipped else image for flipped in sides}
         found: list[np.ndarray] = []
         for cascade in self.cascades:
             for flipped, view in views.items():
@@ -90,9 +147,9 @@ def _flip_boxes(boxes: np.ndarray, width: int) -> np.ndarray:
 
 
 def merge_boxes(boxes: Sequence[np.ndarray], min_iou: float = 0.6) -> np.ndarray:
-    """Means of groups of boxes (N, 4) that overlap, those found most often first.
+    """Means (N, 4) of groups of overlapping boxes, the largest group first.
 
-    A box joins the first group whose first box it overlaps by min_iou.
+    A box joins the first group whose first box it overlaps by at least min_iou.
     """
     groups: list[list[np.ndarray]] = []
     for box in boxes:
@@ -105,11 +162,77 @@ def merge_boxes(boxes: Sequence[np.ndarray], min_iou: float = 0.6) -> np.ndarray
     return np.array([np.mean(group, axis=0) for group in groups]).reshape(-1, 4)
 
 
-class ReducedSearch:
-    """Looks for faces on a smaller copy of large images, and gives boxes of the image itself.
+# --- a face detection network -------------------------------------------------------------------
 
-    face_detector: what looks. shorter_side: of the copy, in pixels; smaller images stay as they are.
-    The Haar cascade gains little: it skips small faces, and with them the pixels, by itself.
+
+def _load_yunet(path: str, min_score: float):
+    try:
+        return cv2.FaceDetectorYN.create(path, "", (320, 320), min_score)
+    except cv2.error as error:
+        raise ValueError(f"{path} is not a model that OpenCV can read: {error}") from error
+
+
+class YuNetFaceDetector:
+    """Boxes of faces by YuNet, a small network that OpenCV runs. It also finds turned and covered faces.
+
+    model_path: the file face_detection_yunet_*.onnx of OpenCV's model zoo. OpenCV does not contain it, so
+        download it first.
+    min_score: lowest score of a face, 0 to 1.
+    shorter_side: images are reduced to this shorter side, in pixels, before the search, because the
+        network knows faces of about 10 to 300 pixels.
+
+    Raises FileNotFoundError where there is no file, ValueError for one that OpenCV cannot read.
+    Source: Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research
+    2023.
+    """
+
+    def __init__(self, model_path, min_score: float = 0.7, shorter_side: int = 480):
+        if not Path(model_path).is_file():
+            raise FileNotFoundError(
+                f"no YuNet model at {model_path}; fetch face_detection_yunet_2023mar.onnx from OpenCV's "
+                "model zoo (opencv_zoo on GitHub), or use the Haar cascade, which needs no file"
+            )
+        self._networks = _Pool(partial(_load_yunet, str(model_path), min_score))
+        self._search = ReducedSearch(self._detect, shorter_side)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Boxes (N, 4) float64 of an HxWx3 uint8 RGB image, the largest first."""
+        return self._search(image)
+
+    def _detect(self, image: np.ndarray) -> np.ndarray:
+        with self._networks.borrow() as network:
+            network.setInputSize((image.shape[1], image.shape[0]))
+            _, found = network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        # each row: x, y, width, height, five points, score
+        return _boxes_largest_first([] if found is None else np.asarray(found)[:, :4])
+
+
+# --- other ways to boxes ------------------------------------------------------------------------
+
+
+class FixedBoxes:
+    """The same boxes for every image, for a camera or a data set where it is known where the faces are.
+
+    boxes_xyxy: (N, 4), left, top, right, bottom in pixels.
+    Raises ValueError for a box that is not finite or has no area.
+    """
+
+    def __init__(self, boxes_xyxy: Sequence):
+        self.boxes_xyxy = np.array([check_box(box) for box in boxes_xyxy]).reshape(-1, 4)
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Boxes (N, 4) float64; the image is ignored."""
+        return self.boxes_xyxy.copy()
+
+
+class ReducedSearch:
+    """A face finder that works on a reduced copy of large images and returns boxes of the image itself.
+
+    face_detector: the face finder that gets the copy.
+    shorter_side: of the copy, in pixels; smaller images are not reduced.
+
+    Haar cascades gain little from it: for large faces they reduce the image themselves.
+    Raises ValueError for a shorter_side below 1.
     """
 
     def __init__(self, face_detector: Callable[[np.ndarray], np.ndarray], shorter_side: int):
@@ -128,57 +251,3 @@ class ReducedSearch:
         # edges of boxes, unlike centres of pixels, scale without the half pixel
         scale = np.array([width, height] * 2) / np.array(size_wh * 2)
         return np.asarray(boxes, dtype=np.float64).reshape(-1, 4) * scale
-
-
-class FixedBoxes:
-    """The same boxes for every image, for a camera or a data set where one knows where faces are.
-
-    boxes_xyxy: (N, 4). Raises ValueError for a box that is not finite or has no area.
-    """
-
-    def __init__(self, boxes_xyxy: Sequence):
-        self.boxes_xyxy = np.array([check_box(box) for box in boxes_xyxy]).reshape(-1, 4)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Boxes (N, 4) float64, whatever the image."""
-        return self.boxes_xyxy.copy()
-
-
-class YuNetFaceDetector:
-    """Faces by YuNet, a small network that OpenCV runs; finds turned and covered faces, too.
-
-    Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence
-    Research 2023. The weights do not come with OpenCV: model_path is the file
-    face_detection_yunet_*.onnx of OpenCV's model zoo, which you fetch.
-    min_score: 0 to 1.
-    shorter_side: larger images are searched on a copy reduced to this, in pixels, because the network
-        knows faces of about 10 to 300 pixels.
-    Raises FileNotFoundError or ValueError for a wrong file.
-    """
-
-    def __init__(self, model_path, min_score: float = 0.7, shorter_side: int = 480):
-        if not Path(model_path).is_file():
-            raise FileNotFoundError(
-                f"no YuNet model at {model_path}; fetch face_detection_yunet_2023mar.onnx from OpenCV's "
-                "model zoo (opencv_zoo on GitHub), or use the Haar cascade, which needs no file"
-            )
-        try:
-            self._network = cv2.FaceDetectorYN.create(str(model_path), "", (320, 320), min_score)
-        except cv2.error as error:
-            raise ValueError(f"{model_path} is not a model that OpenCV can read: {error}") from error
-        self._search = ReducedSearch(self._detect, shorter_side)
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """Boxes (N, 4) float64 of an HxWx3 uint8 RGB image, the largest first."""
-        return self._search(image)
-
-    def _detect(self, image: np.ndarray) -> np.ndarray:
-        self._network.setInputSize((image.shape[1], image.shape[0]))
-        _, found = self._network.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
-        if found is None:
-            return np.zeros((0, 4))
-        # each row: x, y, width, height, five points, score
-        x, y, w, h = np.asarray(found, dtype=np.float64)[:, :4].T
-        boxes = np.stack([x, y, x + w, y + h], axis=1)[(w > 0) & (h > 0)]
-        areas = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-        return boxes[np.argsort(-areas, kind="stable")]

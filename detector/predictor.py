@@ -1,11 +1,15 @@
-"""The way from an image to keypoints: box, crop, network, and back into the image.
+"""From an image to keypoints: boxes, crops, the network, and back into the image.
 
-detector = KeypointDetector.from_pretrained()
-faces = detector("photo.jpg")                        # or an array, or a Pillow image: see to_rgb
-faces = detector(image, boxes_xyxy=[[10, 20, 90, 110]])    # your own face detector
-faces_per_image = detector.detect_batch([image, other])    # the network runs over all faces at once
+    detector = KeypointDetector.from_pretrained()
+    faces = detector("photo.jpg")                              # a path, an array or a Pillow image
+    faces = detector(image, boxes_xyxy=[[10, 20, 90, 110]])    # boxes of another face detector
+    faces_per_image = detector.detect_batch([image, other])    # all faces go through the network together
+
+The way of an image: `KeypointDetector.__call__`, `detect_batch`, `predict`, the runtime, the network.
 """
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -14,15 +18,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 
 from checkpoint import CheckpointError, ModelConfig, find_checkpoint, load_checkpoint, load_config
 from detector.face_finders import HaarFaceDetector, MultiCascadeDetector
 from files import to_gray, to_rgb
 from geometry import (
     box_from_keypoints,
+    box_overlap,
     box_side,
     check_box,
     face_crop_matrix,
+    face_distance,
     flip_keypoints,
     image_box,
     invert,
@@ -34,17 +41,37 @@ from geometry import (
 from landmarks import FLIP_ORDER, NUM_KEYPOINTS, check_keypoints
 from models import KeypointNetwork
 
-# --- runtimes -----------------------------------------------------------------------------------
-
-
+DEFAULT_CHECKPOINT = "heatmapnet"
+MIN_CONFIDENCE = 0.5
+BATCH = 64  # crops in one call of the network
+MAX_BOX_SIDE = 100  # in sides of the image: a larger box is a mistake, and its crop shows next to nothing
+#: Runtimes and the file of a checkpoint folder that each of them reads.
+RUNTIMES = {"torch": "model.safetensors", "onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
 ONNX_OUTPUTS = ("keypoints", "confidence", "radius")
 
 
-class Estimates(NamedTuple):
-    """Of N faces: keypoints (N, 68, 2) (x, y), confidence (N,) 0 to 1, radius (N, 68).
+@dataclass(frozen=True)
+class Face:
+    """One face in an image; all coordinates in pixels of that image.
 
-    Keypoints and radius are in one unit: that of the network, of the crop or of the image.
-    Confidence and radius are NaN where the network does not estimate them.
+    keypoints: (68, 2) float32, (x, y), in the order of `landmarks.py`.
+    box_xyxy: (4,) left, top, right, bottom: the box around the keypoints, or the box that was given.
+    confidence: 0 to 1, that this is a face; NaN where the network does not estimate it.
+    radius: (68,) float32, for each point the radius that holds the true point 90 % of the time; NaN where
+        the network does not estimate it.
+    """
+
+    keypoints: np.ndarray
+    box_xyxy: np.ndarray
+    confidence: float
+    radius: np.ndarray
+
+
+class Estimates(NamedTuple):
+    """Answers of a network for N faces: keypoints (N, 68, 2), confidence (N,) 0 to 1, radius (N, 68).
+
+    Keypoints (x, y) and radius have the same unit: that of the network, pixels of the crop or pixels of
+    the image. Confidence and radius are NaN where the network does not estimate them.
     """
 
     keypoints: np.ndarray
@@ -53,19 +80,47 @@ class Estimates(NamedTuple):
 
     @classmethod
     def empty(cls, count: int) -> "Estimates":
-        """For `count` faces, all NaN."""
+        """Answers for `count` faces, all NaN."""
         shapes = ((count, NUM_KEYPOINTS, 2), (count,), (count, NUM_KEYPOINTS))
         return cls(*(np.full(shape, np.nan, dtype=np.float32) for shape in shapes))
 
+    def in_crops(self, config: ModelConfig) -> "Estimates":
+        """The same answers in pixels of the crops, from the unit of the network."""
+        keypoints = self.keypoints * config.keypoint_std + config.keypoint_mean
+        return Estimates(keypoints, self.confidence, self.radius * config.keypoint_std)
+
+    def flips_averaged(self, width: int) -> "Estimates":
+        """Answers for N crops from those for N crops and then their N flipped copies, in crop pixels."""
+        plain, flipped = (Estimates(*half) for half in zip(*(np.split(v, 2) for v in self), strict=True))
+        return Estimates(
+            (plain.keypoints + flip_keypoints(flipped.keypoints, width)) / 2,
+            (plain.confidence + flipped.confidence) / 2,
+            (plain.radius + flipped.radius[:, FLIP_ORDER]) / 2,
+        )
+
+    def in_images(self, matrices: Sequence[np.ndarray]) -> "Estimates":
+        """The same answers in pixels of the images; matrices (2, 3) lead from each image to its crop."""
+        keypoints = [transform_points(p, invert(m)) for p, m in zip(self.keypoints, matrices, strict=True)]
+        scales = np.array([[matrix_scale(m)] for m in matrices], dtype=np.float32)
+        return Estimates(np.stack(keypoints), self.confidence, self.radius / scales)
+
+
+# --- runtimes: crops to answers -----------------------------------------------------------------
+
 
 class TorchRuntime:
-    """A PyTorch network; any module that returns (N, 68, 2) will do."""
+    """Runs a PyTorch network on the device of its weights.
+
+    model: any module that takes (N, 1, S, S) and returns keypoints (N, 68, 2). If it has a method
+        `estimate`, that one is called and also returns confidence and radius.
+    """
 
     def __init__(self, model: torch.nn.Module):
         self.model = model.eval()
 
     @torch.inference_mode()
     def __call__(self, batch: np.ndarray) -> Estimates:
+        """Crops (N, 1, S, S) float32 to answers in the unit of the network."""
         device = next(self.model.parameters()).device
         images = torch.from_numpy(batch).to(device)
         if not hasattr(self.model, "estimate"):
@@ -75,95 +130,175 @@ class TorchRuntime:
 
 
 class OnnxRuntime:
-    """An .onnx file made by export_onnx.py; needs the package onnxruntime.
+    """Runs an ONNX file made by export_onnx.py on the CPU; needs the package onnxruntime.
 
-    threads: how many CPU threads one call may use; 0 leaves it to ONNX Runtime.
+    threads: number of CPU threads of one call; 0 leaves it to ONNX Runtime.
+    config: of the checkpoint that the file belongs to. With one, the file must have its input size, and
+        the SHA-256 that the config has for a file of this name.
+
+    Raises CheckpointError for a file that is missing, damaged or of another network, ImportError where
+    ONNX Runtime is not installed.
     """
 
-    def __init__(self, path, threads: int = 0):
+    def __init__(self, path, threads: int = 0, config: ModelConfig | None = None):
         try:
             import onnxruntime
         except ImportError as error:
             raise ImportError(
                 "runtime='onnx' needs ONNX Runtime: pip install onnxruntime, or use runtime='torch'"
             ) from error
-        if not Path(path).is_file():
-            raise CheckpointError(f"there is no {path}; make it: python export_onnx.py {Path(path).parent}")
+        path = Path(path)
+        if not path.is_file():
+            raise CheckpointError(f"there is no {path}; make it: python export_onnx.py {path.parent}")
+        content = path.read_bytes()
+        expected = getattr(config, "onnx", {}).get(path.name, "")
+        if expected and hashlib.sha256(content).hexdigest() != expected:
+            raise CheckpointError(
+                f"{path} is damaged or belongs to other weights: its SHA-256 is not the one in config.json; "
+                f"make it again: python export_onnx.py {path.parent}"
+            )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        options.log_severity_level = 3
-        self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        options.log_severity_level = 4  # what is wrong with a file is in the exception
+        try:
+            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises a family of unrelated types
+            raise CheckpointError(
+                f"{path} cannot be read as an ONNX file ({error}); make it again: "
+                f"python export_onnx.py {path.parent}"
+            ) from error
+        self._check_shapes(path, None if config is None else config.input_size)
+
+    def _check_shapes(self, path: Path, size: int | None) -> None:
+        """CheckpointError unless the file has the input and outputs of export_onnx.py."""
+        values = [*self.session.get_inputs(), *self.session.get_outputs()]
+        # the first dimension is free, and None stands for any size
+        found = {value.name: (value.type, *value.shape[1:]) for value in values}
+        side = size or (found.get("images") or [None])[-1]
+        shapes = {
+            "images": (1, side, side),
+            "keypoints": (NUM_KEYPOINTS, 2),
+            "confidence": (),
+            "radius": (NUM_KEYPOINTS,),
+        }
+        expected = {name: ("tensor(float)", *shape) for name, shape in shapes.items()}
+        if found != expected:
+            raise CheckpointError(
+                f"{path} is not the network of this checkpoint: its inputs and outputs are {found}, expected "
+                f"{expected}; make it again: python export_onnx.py {path.parent}"
+            )
 
     def __call__(self, batch: np.ndarray) -> Estimates:
+        """Crops (N, 1, S, S) float32 to answers in the unit of the network."""
         return Estimates(*self.session.run(ONNX_OUTPUTS, {"images": batch}))
 
 
-# --- which answers stay -------------------------------------------------------------------------
+# --- from images and crops to keypoints ---------------------------------------------------------
 
 
-def same_face(keypoints_a: np.ndarray, keypoints_b: np.ndarray, share: float = 0.15) -> bool:
-    """Whether two sets of keypoints (68, 2) are so near that they are one face.
+def box_matrix(box_xyxy, config: ModelConfig) -> np.ndarray:
+    """Matrix (2, 3) from the image to the crop of the first pass, around a face detector's box."""
+    return square_crop_matrix(box_xyxy, config.box_scale, config.input_size)
 
-    share: the largest mean distance, as a share of the smaller face's side.
+
+def keypoints_matrix(keypoints: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """Matrix (2, 3) from the image to the crop of a further pass, around keypoints (68, 2) in the image."""
+    return face_crop_matrix(keypoints, config.crop_scale, config.input_size, align_roll=config.align_roll)
+
+
+def crops_to_batch(images: Sequence[np.ndarray], matrices, config: ModelConfig) -> np.ndarray:
+    """Input of the network: each image warped by its matrix (2, 3); (N, 1, S, S) float32, gray."""
+    size = config.input_size
+    low, high = config.gray_range
+    crops = [
+        to_gray(warp(image, matrix, (size, size))) for image, matrix in zip(images, matrices, strict=True)
+    ]
+    return np.stack(crops)[:, None] * np.float32(high - low) + np.float32(low)
+
+
+def predict(
+    network,
+    config: ModelConfig,
+    images: Sequence[np.ndarray],
+    matrices: Sequence[np.ndarray],
+    passes: int = 0,
+) -> Estimates:
+    """Keypoints, confidence and radius in image pixels, one face per image.
+
+    network: a runtime or a PyTorch module.
+    images: N images, HxWx3 uint8 RGB; an image with two faces is listed twice.
+    matrices: N matrices (2, 3) from the image to the crop of the first pass. The crop of each further pass
+        is the square around the keypoints of the pass before.
+    passes: number of passes; 0 for that of the config.
     """
-    side = min(box_side(box_from_keypoints(points)) for points in (keypoints_a, keypoints_b))
-    return bool(np.linalg.norm(keypoints_a - keypoints_b, axis=1).mean() <= share * side)
+    network = TorchRuntime(network) if isinstance(network, torch.nn.Module) else network
+    passes = passes or config.passes
+    found = Estimates.empty(len(images))
+    for start in range(0, len(images), BATCH):
+        part = slice(start, start + BATCH)
+        to_crops, answers = list(matrices[part]), Estimates.empty(0)
+        for number in range(passes):
+            if number:
+                to_crops = [keypoints_matrix(points, config) for points in answers.keypoints]
+            crops = crops_to_batch(images[part], to_crops, config)
+            # the passes before the last one only have to tell where the face is
+            if config.flip_tta and number == passes - 1:
+                # in one call, because a CPU takes little longer for two crops than for one
+                both = network(np.concatenate([crops, crops[..., ::-1]]))
+                answers = both.in_crops(config).flips_averaged(config.input_size)
+            else:
+                answers = network(crops).in_crops(config)
+            answers = answers.in_images(to_crops)
+        for values, new in zip(found, answers, strict=True):
+            values[part] = new
+    return found
 
 
-def filter_faces(faces: list, min_confidence: float) -> list:
-    """Which of the faces of one image stay: confident enough, each once, the largest first.
+def predict_keypoints(network, config: ModelConfig, images, matrices) -> np.ndarray:
+    """Keypoints (N, 68, 2) in image pixels; the arguments are those of `predict`."""
+    return predict(network, config, images, matrices).keypoints
 
-    Of several answers for one face the most confident stays. Faces whose confidence is
-    unknown (NaN) are kept, and only merged. The box of each becomes the one around its keypoints:
-    the proposal that won may have been any box from which the network found the face.
+
+# --- which answers are reported -----------------------------------------------------------------
+
+
+def same_face(keypoints: np.ndarray, other: np.ndarray) -> bool:
+    """True if two answers (68, 2) for one image belong to the same face.
+
+    Their points are on average at most 0.15 face sizes apart, or one box covers more than half of the
+    other, which the faces of two people hardly ever do.
+    """
+    if face_distance(keypoints, other) <= 0.15:
+        return True
+    return box_overlap(box_from_keypoints(keypoints), box_from_keypoints(other)) > 0.5
+
+
+def filter_faces(faces: Iterable[Face], min_confidence: float) -> list[Face]:
+    """The faces of one image that are reported: confident enough, each once, the largest first.
+
+    Of several answers for one face the most confident one stays. Faces of unknown confidence (NaN) are
+    only merged. The box of each becomes the one around its keypoints, because the network may have found
+    the face from any box nearby.
     """
     left = [face for face in faces if not face.confidence < min_confidence]
     left.sort(key=lambda face: -np.nan_to_num(face.confidence))
-    kept: list = []
+    kept: list[Face] = []
     for face in left:
-        if not any(_one_face(face.keypoints, other.keypoints) for other in kept):
+        if not any(same_face(face.keypoints, other.keypoints) for other in kept):
             kept.append(face)
     kept = [replace(face, box_xyxy=box_from_keypoints(face.keypoints)) for face in kept]
     return sorted(kept, key=lambda face: -box_side(face.box_xyxy))
 
 
-def _one_face(a: np.ndarray, b: np.ndarray) -> bool:
-    """The same keypoints, or one box half inside of the other, as those of two people hardly ever are."""
-    return same_face(a, b) or _inside(box_from_keypoints(a), box_from_keypoints(b)) > 0.5
-
-
-def _inside(a: np.ndarray, b: np.ndarray) -> float:
-    """Share of the smaller box that the other one covers."""
-    width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    smaller = min(np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2]))
-    return max(width, 0.0) * max(height, 0.0) / smaller
-
-
-DEFAULT_CHECKPOINT = "heatmapnet"
-BATCH = 64
-MIN_CONFIDENCE = 0.5
-MAX_BOX_SIDE = 100  # times the image; larger boxes are mistakes, and leave nothing to see of the image
-RUNTIMES = {"torch": "model.safetensors", "onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
-
-
-@dataclass(frozen=True)
-class Face:
-    """One face in an image, everything in pixels of that image.
-
-    keypoints: (68, 2) float32, (x, y), order of `landmarks.py`.
-    box_xyxy: (4,) left, top, right, bottom; around the keypoints, or the box that was given.
-    confidence: 0 to 1 that this is a face; NaN where the network does not estimate it.
-    radius: (68,) how far each point may be off; NaN where the network does not estimate it.
-    """
-
-    keypoints: np.ndarray
-    box_xyxy: np.ndarray
-    confidence: float
-    radius: np.ndarray
+# --- the detector -------------------------------------------------------------------------------
 
 
 def check_boxes(boxes_xyxy, image: np.ndarray) -> list[np.ndarray]:
-    """Boxes (N, 4) as a list of float64 arrays; ValueError for one that is no box or not on the image."""
+    """Boxes (N, 4) as a list of float64 arrays (4,).
+
+    Raises ValueError for something that is no box, is wholly outside the image, or is more than
+    MAX_BOX_SIDE times as large as the image.
+    """
     try:
         boxes = [np.asarray(box, dtype=np.float64) for box in boxes_xyxy]
     except (TypeError, ValueError) as error:
@@ -180,99 +315,18 @@ def check_boxes(boxes_xyxy, image: np.ndarray) -> list[np.ndarray]:
     return boxes
 
 
-def crops_to_batch(images: Sequence[np.ndarray], matrices, config: ModelConfig) -> np.ndarray:
-    """What the network sees: (N, 1, S, S) float32 gray, each image warped by its 2x3 matrix."""
-    size = config.input_size
-    low, high = config.gray_range
-    crops = [
-        to_gray(warp(image, matrix, (size, size))) for image, matrix in zip(images, matrices, strict=True)
-    ]
-    return np.stack(crops)[:, None] * np.float32(high - low) + np.float32(low)
-
-
-def run_pass(
-    network: Callable, config: ModelConfig, batch: np.ndarray, *, flip_tta: bool = False
-) -> Estimates:
-    """What a runtime says of a batch of crops, in crop pixels.
-
-    mirror: average with what it says of the mirrored crops.
-    """
-    # both at once: on a CPU one batch of two takes little longer than a batch of one
-    crops = np.concatenate([batch, batch[..., ::-1]]) if flip_tta else batch
-    keypoints, confidence, radius = network(crops)
-    found = Estimates(
-        keypoints * config.keypoint_std + config.keypoint_mean, confidence, radius * config.keypoint_std
-    )
-    if not flip_tta:
-        return found
-    seen, other = (Estimates(*values) for values in zip(*(np.split(part, 2) for part in found), strict=True))
-    turned = flip_keypoints(other.keypoints, config.input_size)
-    return Estimates(
-        (seen.keypoints + turned) / 2,
-        (seen.confidence + other.confidence) / 2,
-        (seen.radius + other.radius[:, FLIP_ORDER]) / 2,
-    )
-
-
-def predict(
-    network,
-    config: ModelConfig,
-    images: Sequence[np.ndarray],
-    matrices: Sequence[np.ndarray],
-    passes: int = 0,
-) -> Estimates:
-    """Keypoints, confidence and radius in image pixels, one face per image.
-
-    network: a runtime (detector/runtime.py) or a PyTorch module.
-    matrices: image-to-crop, where the first look goes. Each further look cuts a
-        square around the keypoints of the look before.
-    looks: how many; 0 for what the config says.
-    """
-    network = TorchRuntime(network) if isinstance(network, torch.nn.Module) else network
-    found = Estimates.empty(len(images))
-    for start in range(0, len(images), BATCH):
-        part = slice(start, start + BATCH)
-        values = _passes(network, config, images[part], list(matrices[part]), passes or config.passes)
-        for whole, new in zip(found, values, strict=True):
-            whole[part] = new
-    return found
-
-
-def predict_keypoints(network, config: ModelConfig, images, matrices) -> np.ndarray:
-    """Keypoints (N, 68, 2) in image pixels; see predict."""
-    return predict(network, config, images, matrices).keypoints
-
-
-def _passes(network, config: ModelConfig, images, matrices, passes: int) -> Estimates:
-    seen = Estimates.empty(0)
-    for number in range(passes):
-        if number:
-            matrices = [keypoints_matrix(points, config) for points in seen.keypoints]
-        # The looks before the last one only have to say where the face is.
-        flip_tta = config.flip_tta and number == passes - 1
-        in_crops = run_pass(network, config, crops_to_batch(images, matrices, config), flip_tta=flip_tta)
-        points = [transform_points(p, invert(m)) for p, m in zip(in_crops.keypoints, matrices, strict=True)]
-        scales = np.array([[matrix_scale(m)] for m in matrices], dtype=np.float32)
-        seen = Estimates(np.stack(points), in_crops.confidence, in_crops.radius / scales)
-    return seen
-
-
-def keypoints_matrix(keypoints: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """Where a further look goes: the square around keypoints (68, 2) of the look before."""
-    return face_crop_matrix(keypoints, config.crop_scale, config.input_size, align_roll=config.align_roll)
-
-
-def box_matrix(box_xyxy, config: ModelConfig) -> np.ndarray:
-    """Where the first look goes for a face detector's box."""
-    return square_crop_matrix(box_xyxy, config.box_scale, config.input_size)
-
-
 class KeypointDetector:
-    """Finds faces and their keypoints.
+    """Finds faces and their 68 keypoints.
 
-    face_detector: called with an image, returns (N, 4) box_xyxy. By default lax Haar cascades
-        (MultiCascadeDetector) for a network that knows what is no face, else a strict one.
-    min_confidence: faces found with less are left out; faces of given boxes never are.
+    model: a PyTorch network or a runtime. config: its config.
+    face_detector: called with an image, returns boxes (N, 4) box_xyxy (detector/face_finders.py). By default
+        MultiCascadeDetector where the network estimates confidence and can filter its boxes, else
+        HaarFaceDetector.
+    min_confidence: faces with less confidence are not reported, 0 to 1. Faces of given boxes always are.
+
+    Threads: one detector may be used by several threads at once; each gets the answers that it would get
+    alone. This holds for the face finders and runtimes of this package; a face_detector of your own must
+    allow it. Do not change attributes or weights meanwhile. A `FaceTracker` belongs to one thread.
     """
 
     def __init__(
@@ -284,8 +338,8 @@ class KeypointDetector:
     ):
         self.network = TorchRuntime(model) if isinstance(model, torch.nn.Module) else model
         self.config = config
-        proposes = MultiCascadeDetector if config.model_args.get("uncertainty") else HaarFaceDetector
-        self.face_detector = face_detector or proposes()
+        default = MultiCascadeDetector if config.has_uncertainty else HaarFaceDetector
+        self.face_detector = face_detector or default()
         self.min_confidence = min_confidence
 
     @classmethod
@@ -298,35 +352,58 @@ class KeypointDetector:
         face_detector: Callable[[np.ndarray], np.ndarray] | None = None,
         min_confidence: float = MIN_CONFIDENCE,
     ) -> "KeypointDetector":
-        """A checkpoint of saved_models/ by name, a checkpoint folder, or OWNER/NAME on the hub.
+        """A detector with the weights of a checkpoint.
 
-        runtime: 'torch', 'onnx' (the model.onnx beside the weights) or 'onnx-int8' (model-int8.onnx); the
-            latter two run on the CPU.
+        name: a checkpoint of saved_models/, a checkpoint folder, or OWNER/NAME on the hub.
+        device: 'cpu', 'cuda' or another PyTorch device; only for runtime='torch'.
+        runtime: 'torch', 'onnx' (model.onnx beside the weights) or 'onnx-int8' (model-int8.onnx). The ONNX
+            runtimes use the CPU.
+        face_detector, min_confidence: as in KeypointDetector.
+
+        Example:
+
+            detector = KeypointDetector.from_pretrained()
+            for face in detector("photo.jpg"):
+                print(face.confidence, face.keypoints[30])    # the tip of the nose, (x, y) in pixels
+
+        Raises ValueError for an unknown runtime, CheckpointError (a ValueError) for a checkpoint that is
+        missing or damaged, ImportError where ONNX Runtime is not installed.
         """
         if runtime not in RUNTIMES:
             raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
         if runtime == "torch":
-            model, config = load_checkpoint(name, device)
-            return cls(model, config, face_detector, min_confidence)
-        folder = find_checkpoint(name)
-        network = OnnxRuntime(folder / RUNTIMES[runtime])
-        return cls(network, load_config(folder), face_detector, min_confidence)
+            network, config = load_checkpoint(name, device)
+        else:
+            folder = find_checkpoint(name)
+            config = load_config(folder)
+            network = OnnxRuntime(folder / RUNTIMES[runtime], config=config)
+        return cls(network, config, face_detector, min_confidence)
 
     def __call__(self, image, boxes_xyxy=None) -> list[Face]:
-        """All faces of an image (anything that `to_rgb` takes), each once, the largest first.
+        """All faces of an image, each once, the largest first.
 
-        boxes_xyxy: (N, 4) to skip the face detector; one face per box, in their order. Boxes may reach
-            beyond the image.
+        image: HxWx3 uint8 RGB, a path, a Pillow image, or what else `files.to_rgb` takes.
+        boxes_xyxy: (N, 4) boxes of faces, which may reach beyond the image. No face is looked for then,
+            and there is one answer per box, in their order.
+
+        Raises FileNotFoundError, TypeError or ValueError for what is no image, ValueError for wrong boxes.
         """
         return self.detect_batch([image], None if boxes_xyxy is None else [boxes_xyxy])[0]
 
     def detect_batch(self, images: Iterable, boxes_xyxy: Sequence | None = None) -> list[list[Face]]:
-        """The faces of several images: those that one call for each would give, but all go through the
-        network together. Rounding may move a point by a few hundredths of a pixel.
+        """The faces of several images, which go through the network together.
 
-        images: each anything that `to_rgb` takes. boxes_xyxy: for each image its (N, 4) boxes, or None to
-            look for faces there.
+        The answers are those of one call per image; rounding may move a point by a few hundredths of a
+        pixel.
+
+        images: each as in `__call__`.
+        boxes_xyxy: for each image its boxes (N, 4), or None where faces are to be looked for.
+
+        Raises the errors of `__call__`, TypeError for a single image, and ValueError unless there are as
+        many lists of boxes as images.
         """
+        if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
+            raise TypeError("detect_batch takes a list of images; for a single one call detector(image)")
         images = [to_rgb(image) for image in images]
         given = [None] * len(images) if boxes_xyxy is None else list(boxes_xyxy)
         if len(given) != len(images):
@@ -335,18 +412,21 @@ class KeypointDetector:
             check_boxes(self.face_detector(image) if boxes is None else boxes, image)
             for image, boxes in zip(images, given, strict=True)
         ]
-        counts = [len(boxes) for boxes in boxes_per_image]
-        boxes = [box for boxes in boxes_per_image for box in boxes]
+        sources = [image for image, own in zip(images, boxes_per_image, strict=True) for _ in own]
+        boxes = [box for own in boxes_per_image for box in own]
         matrices = [box_matrix(box, self.config) for box in boxes]
-        sources = [image for image, count in zip(images, counts, strict=True) for _ in range(count)]
         faces = iter(_to_faces(predict(self.network, self.config, sources, matrices), boxes))
+        faces_per_image = [list(islice(faces, len(own))) for own in boxes_per_image]
         return [
-            group if boxes is not None else filter_faces(group, self.min_confidence)
-            for group, boxes in zip([list(islice(faces, count)) for count in counts], given, strict=True)
+            filter_faces(own, self.min_confidence) if boxes is None else own
+            for own, boxes in zip(faces_per_image, given, strict=True)
         ]
 
     def follow(self, image, keypoints) -> list[Face]:
-        """The faces that were at `keypoints` (N, 68, 2) a moment ago: one look around each."""
+        """The faces that were at `keypoints` (N, 68, 2) in the frame before: one pass around each.
+
+        Raises ValueError for wrong keypoints, and the errors of `__call__` for what is no image.
+        """
         image = to_rgb(image)
         keypoints = [check_keypoints(points) for points in keypoints]
         matrices = [keypoints_matrix(points, self.config) for points in keypoints]
@@ -356,6 +436,7 @@ class KeypointDetector:
 
 
 def _to_faces(found: Estimates, boxes) -> list[Face]:
+    """One Face per answer; boxes: one box_xyxy per answer."""
     return [
         Face(points, np.asarray(box), float(confidence), radius)
         for points, confidence, radius, box in zip(*found, boxes, strict=True)

@@ -1,20 +1,33 @@
-"""From image to keypoints: the geometry with a network that is known to be right, and bad input."""
+"""From image to keypoints: geometry with a network of known answers, filtering, threads, files, bad input."""
 
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from checkpoint import ModelConfig
-from detector import DEFAULT_CHECKPOINT, HaarFaceDetector, KeypointDetector, predict_keypoints
-from detector.predictor import TorchRuntime, box_matrix, crops_to_batch, run_pass
-from geometry import crop_matrix, flip_image, whole_image_matrix
+from checkpoint import SAVED_MODELS, CheckpointError, ModelConfig
+from detector import Face, KeypointDetector, predict_keypoints
+from detector.predictor import (
+    RUNTIMES,
+    OnnxRuntime,
+    TorchRuntime,
+    box_matrix,
+    crops_to_batch,
+    filter_faces,
+    same_face,
+)
+from geometry import box_from_keypoints, crop_matrix, flip_image, whole_image_matrix
 from landmarks import FLIP_ORDER
+from sample_faces import canonical_head
 
 
 class FindsTheBlob(nn.Module):
@@ -33,7 +46,7 @@ class FindsTheBlob(nn.Module):
         ys, xs = torch.meshgrid(*[torch.arange(float(s)) for s in x.shape[2:]], indexing="ij")
         total = weight.sum(dim=(1, 2)).clamp_min(1e-9)
         place = torch.stack([(weight * axis).sum(dim=(1, 2)) / total for axis in (xs, ys)], dim=1)
-        # spread the points a little, symmetric under mirroring, so that their box has an area
+        # spread the points a little, symmetric under flipping, so that their box has an area
         ring = torch.linspace(-6, 6, 68)
         ring = (ring - ring[torch.from_numpy(FLIP_ORDER.copy())]) / 2
         points = place[:, None, :] + torch.stack([ring, ring.abs() - ring.abs().mean()], dim=1)
@@ -60,12 +73,12 @@ def test_points_come_back_in_image_pixels(view, passes, flip_tta):
     found = predict_keypoints(model, config, [image], [whole_image_matrix((200, 240), 64, view)])
     assert found.shape == (1, 68, 2)
     np.testing.assert_allclose(np.median(found[0], axis=0), [150, 80], atol=2.5)
-    # a mirrored look asks once for both crops, because two calls of one crop take twice as long as one of two
+    # the crop and its flipped copy go in one call, because two calls of one crop take twice as long
     assert model.calls == passes
-    assert model.crops == passes + flip_tta  # only the last look is mirrored
+    assert model.crops == passes + flip_tta  # only in the last pass
 
 
-def test_further_looks_repair_a_bad_start():
+def test_further_passes_repair_a_bad_start():
     image = blob_image(150.0, 80.0)
     start = crop_matrix((125, 95), 160, 64)
     errors = []
@@ -76,7 +89,7 @@ def test_further_looks_repair_a_bad_start():
     assert errors[1] < 0.6
 
 
-def test_mirrored_image_gives_mirrored_points():
+def test_a_flipped_image_gives_flipped_points():
     config = replace(CONFIG, flip_tta=True)
     image = blob_image(60.0, 90.0)
     matrix = whole_image_matrix(image.shape[:2], 64)
@@ -101,8 +114,9 @@ def test_training_and_detection_prepare_pixels_alike(sample_folder):
     from data_load import load_split
     from training.recipes import get_recipe
 
-    still = {f"augmentation.{f}": "0" for f in ("rotation_deg", "scale", "shift", "flip", "gain", "offset")}
-    recipe = get_recipe("naimishnet").override({**still, "frame": "whole"})
+    fields = ("rotation_deg", "scale", "shift", "flip_prob", "contrast", "brightness")
+    still = {f"augmentation.{field}": "0" for field in fields}
+    recipe = get_recipe("naimishnet").override({**still, "crop_mode": "whole"})
     dataset = load_split(sample_folder, "official", "train", recipe.transform(), seed=0)
     config = recipe.config()
     image = dataset.image(3)
@@ -114,6 +128,99 @@ def test_training_and_detection_prepare_pixels_alike(sample_folder):
     assert np.isfinite(back).all()
 
 
+# --- which answers are reported -----------------------------------------------------------------
+
+
+HEAD = canonical_head()[:, :2]
+
+
+def keypoints_at(x, y, side):
+    shape = (HEAD - HEAD.min(axis=0)) / np.ptp(HEAD, axis=0).max()
+    return (shape * side + [x, y]).astype(np.float32)
+
+
+def face_at(x, y, side, confidence):
+    points = keypoints_at(x, y, side)
+    return Face(points, box_from_keypoints(points), confidence, np.ones(68, np.float32))
+
+
+def test_same_face_by_hand():
+    one, beside = keypoints_at(50, 50, 100), np.float32([90, 0])
+    assert same_face(one, one + np.float32([14, 0]))
+    assert not same_face(one, one + beside)
+    # a box within the other is the same face, however far apart the points are
+    inside = keypoints_at(75, 75, 40)
+    assert same_face(one, inside)
+    assert not same_face(one, inside + beside)
+
+
+def test_each_face_is_reported_once():
+    found = [
+        face_at(300, 40, 60, 0.8),
+        face_at(10, 10, 100, 0.7),
+        face_at(12, 11, 100, 0.9),  # the same face, seen better
+        face_at(200, 200, 80, 0.2),  # no face
+        face_at(35, 40, 55, 0.6),  # a part of the first one
+    ]
+    kept = filter_faces(found, 0.5)
+    assert [item.confidence for item in kept] == [0.9, 0.8]  # the larger one first
+    assert filter_faces([], 0.5) == []
+
+
+def test_a_face_that_was_found_has_the_box_around_its_keypoints():
+    found = face_at(10, 20, 80, 0.9)
+    (kept,) = filter_faces([replace(found, box_xyxy=np.array([60.0, 60.0, 75.0, 75.0]))], 0.5)
+    np.testing.assert_array_equal(kept.box_xyxy, box_from_keypoints(found.keypoints))
+
+
+def test_unknown_confidence_is_kept():
+    found = [face_at(x, y, 80, float("nan")) for x, y in ((10, 10), (12, 11), (300, 40))]
+    assert len(filter_faces(found, 0.5)) == 2
+
+
+# --- ONNX files ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The smallest shipped checkpoint, to be damaged."""
+    for name in ("config.json", RUNTIMES["onnx"]):
+        shutil.copy(SAVED_MODELS / "heatmapnet-small" / name, tmp_path)
+    return tmp_path
+
+
+def cut(path, share):
+    path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
+
+
+@pytest.mark.parametrize("share", [0, 0.3, 0.999])
+def test_a_cut_onnx_file_is_refused(folder, share):
+    cut(folder / "model.onnx", share)
+    with pytest.raises(CheckpointError, match=r"model\.onnx .*make it again: python export_onnx\.py"):
+        KeypointDetector.from_pretrained(folder, runtime="onnx")
+
+
+def test_an_onnx_file_that_is_none_is_refused(folder):
+    (folder / "model.onnx").write_bytes(np.random.default_rng(0).bytes(10_000))
+    with pytest.raises(CheckpointError, match=r"model\.onnx .*make it again"):
+        KeypointDetector.from_pretrained(folder, runtime="onnx")
+
+
+def test_an_onnx_file_of_another_input_size_is_refused(folder):
+    config = folder / "config.json"
+    config.write_text(config.read_text().replace('"input_size": 96', '"input_size": 128'))
+    with pytest.raises(CheckpointError, match="is not the network of this checkpoint"):
+        KeypointDetector.from_pretrained(folder, runtime="onnx")
+
+
+def test_an_onnx_file_of_another_network_is_refused():
+    path, other = (SAVED_MODELS / name / "model.onnx" for name in ("heatmapnet-small", "heatmapnet"))
+    config = SimpleNamespace(input_size=96, onnx={path.name: sha256(path.read_bytes()).hexdigest()})
+    assert OnnxRuntime(path, config=config)
+    with pytest.raises(CheckpointError, match="damaged or belongs to other weights"):
+        OnnxRuntime(other, config=config)
+
+
 # --- the shipped checkpoint ------------------------------------------------------------------
 
 
@@ -122,7 +229,46 @@ def detector():
     return KeypointDetector.from_pretrained()
 
 
-def test_five_lines_on_a_free_photo(detector, sample_photo):
+@pytest.fixture
+def one_torch_thread():
+    """Several callers with several threads each are slow on few cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+def test_threads_get_the_answers_of_serial_calls(detector, sample_photo):
+    images = [sample_photo[step : step + 200, 130:330] for step in range(6)]
+    serial = [detector(image) for image in images]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(detector, images))
+    assert sum(map(len, serial)) >= len(images)
+    assert_same(serial, together)
+
+
+@pytest.mark.usefixtures("one_torch_thread")
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_runtimes_give_threads_the_answers_of_serial_calls(runtime, sample_photo):
+    detector = KeypointDetector.from_pretrained("heatmapnet-small", runtime=runtime)
+
+    def detect(step):
+        return detector(sample_photo, boxes_xyxy=[[170 + step, 60, 290, 185 + step]])
+
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(detect, range(24)))
+    assert_same([detect(step) for step in range(24)], together)
+
+
+def assert_same(faces_per_image, others):
+    for faces, other_faces in zip(faces_per_image, others, strict=True):
+        for a, b in zip(faces, other_faces, strict=True):
+            np.testing.assert_array_equal(a.keypoints, b.keypoints)
+            assert a.confidence == b.confidence
+
+
+def test_five_lines_on_a_sample_photo(detector, sample_photo):
     faces = detector(sample_photo)
     assert len(faces) == 1
     face = faces[0]
@@ -162,27 +308,13 @@ def test_keypoints_move_with_the_photo(detector, sample_photo):
     np.testing.assert_allclose(two - one, np.tile([20, 30], (68, 1)), atol=0.5)
 
 
-def test_haar_gives_edges_largest_first(sample_photo):
-    boxes = HaarFaceDetector(1.05, 1, min_share=0.02)(sample_photo)
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    assert len(boxes) >= 1
-    assert (np.diff(areas) <= 0).all()
-    assert HaarFaceDetector()(np.zeros((64, 64, 3), np.uint8)).shape == (0, 4)
-    assert detector_finds(sample_photo, (221, 120))
-
-
-def detector_finds(image, point):
-    boxes = HaarFaceDetector()(image)
-    return any(b[0] < point[0] < b[2] and b[1] < point[1] < b[3] for b in boxes)
-
-
-def test_margin_of_the_first_crop_comes_from_the_config():
+def test_the_scale_of_the_first_crop_comes_from_the_config():
     config = replace(CONFIG, box_scale=2.0)
     matrix = box_matrix([10, 20, 40, 50], config)  # side 30, so the crop shows 60
     assert matrix[0, 0] == pytest.approx(64 / 60)
     batch = crops_to_batch([np.zeros((100, 100, 3), np.uint8)], [matrix], config)
     assert batch.shape == (1, 1, 64, 64)
-    assert run_pass(TorchRuntime(FindsTheBlob(config)), config, batch).keypoints.shape == (1, 68, 2)
+    assert TorchRuntime(FindsTheBlob(config))(batch).keypoints.shape == (1, 68, 2)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +333,13 @@ def test_what_is_no_image_is_named(detector, image, error, message):
         detector(image)
 
 
-def test_bad_boxes_and_cascades_are_named(detector, sample_photo):
+@pytest.mark.parametrize("single", [np.zeros((30, 40, 3), np.uint8), np.zeros((30, 40), np.uint8), "a.jpg"])
+def test_a_single_image_is_no_batch(detector, single):
+    with pytest.raises(TypeError, match="takes a list of images"):
+        detector.detect_batch(single)
+
+
+def test_bad_boxes_are_named(detector, sample_photo):
     with pytest.raises(ValueError, match="right > left"):
         detector(sample_photo, boxes_xyxy=[[10, 10, 5, 20]])
     with pytest.raises(ValueError, match="not on the image"):
@@ -209,6 +347,3 @@ def test_bad_boxes_and_cascades_are_named(detector, sample_photo):
     for no_boxes in (5, [10, 20, 90, 110], "box", [["a", 1, 2, 3]], np.zeros((2, 3))):
         with pytest.raises(ValueError, match="box"):
             detector(sample_photo, boxes_xyxy=no_boxes)
-    with pytest.raises(FileNotFoundError, match="no Haar cascade"):
-        HaarFaceDetector(cascade="nothing.xml")
-    assert DEFAULT_CHECKPOINT

@@ -1,4 +1,4 @@
-"""Confidence and radius: the losses and the calibration by hand, and what ships on faces and other things."""
+"""Confidence and radius: losses and calibration by hand; the shipped network on faces and other things."""
 
 from dataclasses import replace
 
@@ -7,7 +7,9 @@ import pytest
 import torch
 from skimage import data as skimage_data
 
+import training.uncertainty
 from checkpoint import ModelConfig, load_checkpoint, save_checkpoint
+from data_load import load_split
 from detector import DEFAULT_CHECKPOINT, KeypointDetector
 from models import build_model, heatmap_spread
 from training.recipes import get_recipe
@@ -16,6 +18,7 @@ from training.uncertainty import (
     TEST_SCENES,
     TRAINING_SCENES,
     UncertaintySamples,
+    augmented_faces,
     calibrate,
     fit,
     no_faces,
@@ -24,6 +27,15 @@ from training.uncertainty import (
     uncertainty_figures,
     with_uncertainty,
 )
+
+
+@pytest.fixture(autouse=True)
+def one_torch_thread():
+    """The head is so small that several threads only wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -62,7 +74,7 @@ def test_spread_by_hand():
     torch.testing.assert_close(heatmap_spread(heatmaps), torch.tensor([[0.0, 3.0, 2.5]]), atol=1e-3, rtol=0)
 
 
-def test_a_trust_head_changes_no_keypoint_and_travels_in_the_checkpoint(small, tmp_path):
+def test_the_head_changes_no_keypoint_and_is_saved_in_the_checkpoint(small, tmp_path):
     plain, config = small
     model, new_config = with_uncertainty(plain, config)
     x = torch.rand(3, 1, 32, 32)
@@ -80,7 +92,7 @@ def test_a_trust_head_changes_no_keypoint_and_travels_in_the_checkpoint(small, t
 
 def test_the_head_learns_what_decides(small):
     model, _ = with_uncertainty(*small)
-    fit(model, samples(), steps=600)
+    fit(model, samples(), steps=400)
     new = samples(seed=1)
     figures = uncertainty_figures(model, new)
     assert figures["faces_above_half"] > 0.9
@@ -96,7 +108,7 @@ def test_calibration_repairs_a_radius_that_is_too_small(small):
     model, _ = with_uncertainty(*small)
     fit(model, samples(), steps=300)
     worse = samples(seed=2)
-    worse = replace(worse, errors=worse.errors * 1.5)  # people nobody trained on
+    worse = replace(worse, errors=worse.errors * 1.5)  # as on held-out people
     assert uncertainty_figures(model, worse)["coverage"] < 0.8
     found = calibrate(model, worse)
     same = calibrate(model, samples(seed=2))
@@ -105,9 +117,32 @@ def test_calibration_repairs_a_radius_that_is_too_small(small):
     assert uncertainty_figures(model, worse)["coverage"] == pytest.approx(COVERAGE, abs=0.005)
 
 
-def test_no_faces_are_cut_off_the_faces(small, sample_folder):
-    from data_load import load_split
+def test_fitting_leaves_the_labels_of_the_data_set(small, sample_folder):
+    """Also when it fails half-way."""
+    recipe = get_recipe("heatmapnet").override({"input_size": "32"})
+    dataset = load_split(sample_folder, "official", "train", seed=0)
+    before = dataset.keypoints.copy()
 
+    class Failing(torch.nn.Linear):
+        def uncertainty_inputs(self, images):
+            assert images.shape[1:] == (1, 32, 32)
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        augmented_faces(Failing(1, 1), recipe, dataset)
+    np.testing.assert_array_equal(dataset.keypoints, before)
+
+
+def test_augmented_faces_are_crops_of_every_face(small, sample_folder):
+    model, _ = with_uncertainty(*small)
+    dataset = load_split(sample_folder, "official", "train", seed=0)
+    found = augmented_faces(model, get_recipe("heatmapnet").override({"input_size": "32"}), dataset, epochs=1)
+    assert len(found.inputs) == len(found.errors) == len(dataset)
+    assert found.is_face.all()
+    assert torch.isfinite(found.errors).all()
+
+
+def test_boxes_without_a_face_are_beside_the_faces(small, sample_folder):
     model, config = with_uncertainty(*small)
     dataset = load_split(sample_folder, "official", "train")
     found = no_faces(model, config, dataset, ("coins",))
@@ -119,13 +154,19 @@ def test_no_faces_are_cut_off_the_faces(small, sample_folder):
         assert getattr(skimage_data, name)().size
 
 
-def test_other_networks_are_refused(tmp_path, sample_folder, capsys):
-    from training import uncertainty as uncertainty
-
+def test_other_networks_are_refused(tmp_path, capsys):
     recipe = get_recipe("naimishnet")
     save_checkpoint(tmp_path / "dense", recipe.build_model(), recipe.config())
-    assert uncertainty.main([str(tmp_path / "dense"), "--calibrate"]) == 1
+    assert training.uncertainty.main([str(tmp_path / "dense"), "--calibrate"]) == 1
     assert "has no heatmaps" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", "[]", "5", '{"radius_scale": 1.0}', '{"radius_scale": "a"}'])
+def test_a_calibration_file_needs_its_three_factors(text, tmp_path, capsys):
+    (tmp_path / "mine.json").write_text(text)
+    arguments = ["heatmapnet-small-identity", "--calibration", str(tmp_path / "mine.json")]
+    assert training.uncertainty.main(arguments) == 1
+    assert "the numbers radius_scale, logit_scale, logit_shift" in capsys.readouterr().err
 
 
 # --- what ships --------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ how the error differs between groups of people was not measured.
 def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
     """The text of a checkpoint's README.md. stems: paths of its records without their endings."""
     rows = [load_record(stem)[0] for stem in stems]
-    uncertain = bool(config.model_args.get("uncertainty"))
+    uncertain = config.has_uncertainty
     return CARD.format(
         name=folder.name,
         summary=model_class(config.model).__doc__.partition("\n")[0],

@@ -72,7 +72,7 @@ class CheckpointPredictor:
 
     def __init__(self, model: KeypointNetwork | Callable, config: ModelConfig):
         self.model, self.config = model, config
-        self.finds_faces = bool(config.model_args.get("uncertainty"))
+        self.finds_faces = config.has_uncertainty
 
     @cached_property
     def _detector(self) -> KeypointDetector:

@@ -1,13 +1,17 @@
-"""Fitting what a network says of its own answers: confidence and radius.
+"""Fits the head that estimates confidence and radius of a trained heatmap network.
 
-The keypoint network stays as it is; a small head (models.py) learns from crops of
-the training people: where a face was cut out, how far off each point was; where
-something else was, that it is no face. Negatives are what the whole chain ends up with
-when it starts on the background of the images, or on photos without people.
+    python -m training.uncertainty heatmapnet-identity --calibrate
+    python -m training.uncertainty heatmapnet --calibration saved_models/heatmapnet-identity/uncertainty.json
 
-The head has seen how well the network does on people it was trained on, which
-flatters it. `calibrate` measures by how much, on people that a twin trained without
-them does not know, and `set_calibration` puts it right.
+The weights of the keypoint network stay as they are. The head (`UncertaintyHead` in models.py) learns from
+crops of the training people: on a face, the error of each point; on anything else, that it is no face. The
+crops without a face are those of the last pass, started on the background of the images or on photos
+without people.
+
+On people it was trained on the network makes smaller errors than on others. `--calibrate` therefore scales
+confidence and radius on the held-out people of the split, and writes the factors to uncertainty.json in the
+checkpoint folder. A checkpoint trained on everybody has no held-out people: `--calibration` gives it the
+factors of the held-out checkpoint.
 """
 
 import argparse
@@ -45,9 +49,10 @@ TEST_SCENES = ("chelsea", "clock", "coins", "hubble_deep_field", "moon")
 
 @dataclass(frozen=True)
 class UncertaintySamples:
-    """What the head learns from: inputs (N, C + 68), is_face (N,) bool, errors (N, 68), NaN for no face.
+    """N crops that the head learns from.
 
-    Errors are distances to the labels in the network's unit.
+    inputs: (N, C + 68), see `UncertaintyHead.inputs`. is_face: (N,) bool.
+    errors: (N, 68) distances to the labels in the unit of the network; NaN for no face.
     """
 
     inputs: torch.Tensor
@@ -58,15 +63,27 @@ class UncertaintySamples:
         pairs = ((self.inputs, other.inputs), (self.is_face, other.is_face), (self.errors, other.errors))
         return UncertaintySamples(*(torch.cat(pair) for pair in pairs))
 
+    def to(self, device) -> "UncertaintySamples":
+        """The same samples on a PyTorch device."""
+        return UncertaintySamples(*(v.to(device) for v in (self.inputs, self.is_face, self.errors)))
+
+
+def device_of(model) -> torch.device:
+    """The device that the weights of a network are on."""
+    return next(model.parameters()).device
+
 
 def with_uncertainty(model, config: ModelConfig):
-    """The same network with an unfitted head for confidence and radius, and the config that says so."""
+    """The same network with an unfitted head for confidence and radius, and its config.
+
+    Raises ValueError for weights that are not all of this network.
+    """
     config = replace(config, model_args={**config.model_args, "uncertainty": True})
     new = build_model(config.model, input_size=config.input_size, **config.model_args)
     missing = new.load_state_dict(model.state_dict(), strict=False).missing_keys
     if any(not name.startswith("uncertainty.") for name in missing):
         raise ValueError(f"these weights lack {missing}")
-    return new.eval(), config
+    return new.to(device_of(model)).eval(), config
 
 
 # --- samples ----------------------------------------------------------------------------------
@@ -76,34 +93,38 @@ def with_uncertainty(model, config: ModelConfig):
 def augmented_faces(
     model, recipe: Recipe, dataset: FacialKeypointsDataset, epochs: int = 2
 ) -> UncertaintySamples:
-    """Faces as the last look sees them, with the recipe's light, blur and occlusion.
+    """Crops of faces as the last pass gets them, with the recipe's light, blur and occlusion.
 
-    dataset: the training part of a split, made with `face_transform(recipe)`.
+    dataset: the training part of a split with raw labels. Errors are those to its debiased labels.
     """
-    labels = dataset.keypoints
-    dataset.keypoints = training_labels(dataset, "debiased")
+    debiased = FacialKeypointsDataset.from_paths(
+        dataset.paths,
+        training_labels(dataset, "debiased"),
+        face_transform(recipe),
+        cache_bytes=0,
+        seed=dataset.seed,
+    )
     inputs, errors = [], []
     for epoch in range(1, epochs + 1):
-        dataset.set_epoch(epoch)
-        for batch in DataLoader(dataset, 64):
-            keypoints, seen = model.uncertainty_inputs(batch["image"])
-            inputs.append(seen)
-            errors.append((keypoints - batch["keypoints"]).norm(dim=-1))
-    dataset.keypoints = labels
+        debiased.set_epoch(epoch)
+        for batch in DataLoader(debiased, 64):
+            keypoints, seen = model.uncertainty_inputs(batch["image"].to(device_of(model)))
+            inputs.append(seen.cpu())
+            errors.append((keypoints.cpu() - batch["keypoints"]).norm(dim=-1))
     inputs, errors = torch.cat(inputs), torch.cat(errors)
     return UncertaintySamples(inputs, torch.ones(len(inputs), dtype=torch.bool), errors)
 
 
 def face_transform(recipe: Recipe):
-    """The recipe's transform, with crops as tight as a last look has them."""
+    """The recipe's transform, with crops as tight as those of the last pass."""
     mild = replace(recipe.augmentation, wide_crop_prob=0.0, scale=0.06, shift=0.03)
     return replace(recipe, augmentation=mild).transform()
 
 
 def found_faces(model, config: ModelConfig, dataset: FacialKeypointsDataset, starts) -> UncertaintySamples:
-    """Faces as the chain finds them. starts: image-to-crop matrices of the first looks."""
+    """Crops of faces of the last pass. starts: matrices (2, 3) from each image to its first crop."""
     images = [dataset.image(index) for index in range(len(dataset))]
-    keypoints, inputs, matrices = _last_look(model, config, images, starts)
+    keypoints, inputs, matrices = _last_pass(model, config, images, starts)
     true = shift_keypoints(dataset.keypoints, [-v for v in LABEL_OFFSET])
     scale = np.array([matrix_scale(m) for m in matrices]) / config.keypoint_std
     errors = np.linalg.norm(keypoints - true, axis=-1) * scale[:, None]
@@ -114,19 +135,22 @@ def found_faces(model, config: ModelConfig, dataset: FacialKeypointsDataset, sta
 def no_faces(
     model, config: ModelConfig, dataset: FacialKeypointsDataset, scenes, seed: int = 0
 ) -> UncertaintySamples:
-    """What the chain ends up with where it starts on no face."""
+    """Crops of the last pass where the first one was on no face.
+
+    scenes: names of photos of skimage.data without a face.
+    """
     images, boxes, faces = no_face_boxes(dataset, scenes, seed)
-    keypoints, inputs, _ = _last_look(model, config, images, [box_matrix(box, config) for box in boxes])
+    keypoints, inputs, _ = _last_pass(model, config, images, [box_matrix(box, config) for box in boxes])
     inputs = inputs[torch.from_numpy(still_off(keypoints, faces))]
     is_face = torch.zeros(len(inputs), dtype=torch.bool)
     return UncertaintySamples(inputs, is_face, torch.full((len(inputs), keypoints.shape[1]), math.nan))
 
 
 def no_face_boxes(dataset: FacialKeypointsDataset, scenes, seed: int = 0) -> tuple[list, list, list]:
-    """Images, boxes on no face (box_xyxy), and each image's face box or None.
+    """Images, a box without a face on each (box_xyxy), and the box of the image's face or None.
 
-    Boxes are random ones beside the labelled face, false positives of a lax cascade, and
-    random ones on photos without a face.
+    The boxes are false positives of a permissive cascade, random boxes beside the labelled face, and random
+    boxes on photos without a face.
     """
     rng = np.random.default_rng(seed)
     images, boxes, faces = _background(dataset, rng)
@@ -140,7 +164,7 @@ def no_face_boxes(dataset: FacialKeypointsDataset, scenes, seed: int = 0) -> tup
 
 
 def still_off(keypoints: np.ndarray, faces: list) -> np.ndarray:
-    """Which answers (N, 68, 2) did not wander onto the labelled face after all, (N,) bool."""
+    """(N,) bool: True for answers (N, 68, 2) that are not on the labelled face."""
     return np.array(
         [
             face is None or box_iou(box_from_keypoints(points), face) < 0.15
@@ -150,13 +174,13 @@ def still_off(keypoints: np.ndarray, faces: list) -> np.ndarray:
 
 
 def _background(dataset: FacialKeypointsDataset, rng) -> tuple[list, list, list]:
-    """Images, boxes off the face, and the face's box: random ones and false positives of a lax cascade."""
-    lax = HaarFaceDetector(1.1, 1)
+    """Images, boxes beside the face, and the box of the face."""
+    permissive = HaarFaceDetector(1.1, 1)
     images, boxes, faces = [], [], []
     for index in range(len(dataset)):
         image = dataset.image(index)
         face = scale_box(box_from_keypoints(dataset.keypoints[index]), 1.2)
-        tried = [*lax(image), *(_random_box(image.shape[:2], rng) for _ in range(4))]
+        tried = [*permissive(image), *(_random_box(image.shape[:2], rng) for _ in range(4))]
         off = [box for box in tried if box_iou(box, face) < 0.1][:2]
         images += [image] * len(off)
         boxes += off
@@ -171,8 +195,8 @@ def _random_box(shape_hw, rng) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _last_look(model, config: ModelConfig, images, starts):
-    """Keypoints (N, 68, 2) in image pixels, head inputs (N, C + 68), and matrices of the last look."""
+def _last_pass(model, config: ModelConfig, images, starts):
+    """Keypoints (N, 68, 2) in image pixels, head inputs (N, C + 68) and image-to-crop matrices, last pass."""
     matrices = list(starts)
     if config.passes > 1:
         before = replace(config, passes=config.passes - 1, flip_tta=False)
@@ -183,9 +207,9 @@ def _last_look(model, config: ModelConfig, images, starts):
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
         crops = torch.from_numpy(crops_to_batch(images[part], matrices[part], config))
-        keypoints, seen = model.uncertainty_inputs(crops)
-        inputs.append(seen)
-        in_crops = keypoints.numpy() * config.keypoint_std + config.keypoint_mean
+        keypoints, seen = model.uncertainty_inputs(crops.to(device_of(model)))
+        inputs.append(seen.cpu())
+        in_crops = keypoints.cpu().numpy() * config.keypoint_std + config.keypoint_mean
         found += [transform_points(p, invert(m)) for p, m in zip(in_crops, matrices[part], strict=True)]
     return np.stack(found), torch.cat(inputs), matrices
 
@@ -199,7 +223,7 @@ def fit(model, samples: UncertaintySamples, *, steps: int = 2000, seed: int = 0)
     The quantile (pinball) loss of the logarithm makes the radius the distance within which
     a point lies with probability COVERAGE (Koenker and Bassett, Econometrica 1978).
     """
-    head = model.uncertainty
+    head, samples = model.uncertainty, samples.to(device_of(model))
     head.input_mean.copy_(samples.inputs.mean(dim=0))
     head.input_std.copy_(samples.inputs.std(dim=0).clamp_min(1e-3))
     head.logit_scale.fill_(1.0), head.logit_shift.zero_(), head.radius_scale.fill_(1.0)
@@ -211,9 +235,12 @@ def fit(model, samples: UncertaintySamples, *, steps: int = 2000, seed: int = 0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     faces, others = samples.is_face.nonzero()[:, 0], (~samples.is_face).nonzero()[:, 0]
     for _ in range(steps):
-        pick = [group[torch.randint(len(group), (256,), generator=generator)] for group in (faces, others)]
+        pick = [
+            group[torch.randint(len(group), (256,), generator=generator).to(group.device)]
+            for group in (faces, others)
+        ]
         logit, log_radius = head.raw(samples.inputs[torch.cat(pick)])
-        target = torch.cat([torch.ones(256), torch.zeros(256)])
+        target = torch.cat([torch.ones(256), torch.zeros(256)]).to(logit.device)
         loss = F.binary_cross_entropy_with_logits(logit, target)
         loss = loss + pinball(samples.errors[pick[0]].clamp_min(1e-4).log(), log_radius[:256])
         optimizer.zero_grad()
@@ -223,18 +250,19 @@ def fit(model, samples: UncertaintySamples, *, steps: int = 2000, seed: int = 0)
 
 
 def pinball(true: torch.Tensor, quantile: torch.Tensor, coverage: float = COVERAGE) -> torch.Tensor:
-    """Mean quantile loss: least where a share `coverage` of `true` lies below `quantile`."""
+    """Mean quantile loss; smallest where a share `coverage` of `true` is below `quantile`."""
     above = true - quantile
     return torch.maximum(coverage * above, (coverage - 1) * above).mean()
 
 
 @torch.no_grad()
 def calibrate(model, samples: UncertaintySamples) -> dict[str, float]:
-    """What has to be set so that confidence and radius hold on these samples.
+    """Factors with which confidence and radius are right on these samples.
 
-    radius_scale: the factor that brings the coverage to COVERAGE. logit_scale and
-    logit_shift: Platt's logistic fit (1999), faces and others weighing alike.
+    radius_scale brings the coverage of the radius to COVERAGE. logit_scale and logit_shift are Platt's
+    logistic fit (1999), in which faces and other crops have the same total weight.
     """
+    samples = samples.to(device_of(model))
     logit, log_radius = model.uncertainty.raw(samples.inputs)
     ratio = samples.errors[samples.is_face] / log_radius[samples.is_face].exp()
     with torch.enable_grad():
@@ -247,13 +275,14 @@ def calibrate(model, samples: UncertaintySamples) -> dict[str, float]:
 
 
 def _platt(logit: torch.Tensor, is_face: torch.Tensor) -> tuple[float, float]:
+    logit, is_face = logit.cpu(), is_face.cpu()  # two numbers are fitted: no work for an accelerator
     scale, shift = torch.ones((), requires_grad=True), torch.zeros((), requires_grad=True)
     weight = torch.where(is_face, 0.5 / is_face.sum(), 0.5 / (~is_face).sum())
     optimizer = torch.optim.LBFGS([scale, shift], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss():
         optimizer.zero_grad()
-        # a little pull to 1 keeps the fit finite where faces and others do not overlap
+        # a small penalty keeps the fit finite where faces and other crops do not overlap
         each = F.binary_cross_entropy_with_logits(logit * scale + shift, is_face.float(), reduction="none")
         value = (weight * each).sum() + 1e-3 * ((scale - 1) ** 2 + shift**2)
         value.backward()
@@ -268,19 +297,24 @@ FACTORS = ("radius_scale", "logit_scale", "logit_shift")
 
 @torch.no_grad()
 def set_calibration(model, calibration: dict[str, float]) -> None:
-    """Write what `calibrate` found into the head."""
+    """Write the factors of `calibrate` into the head."""
     for name in FACTORS:
         getattr(model.uncertainty, name).fill_(calibration[name])
 
 
 def calibration_of(model) -> dict[str, float]:
-    """What `set_calibration` wrote."""
+    """The factors that are in the head, as `set_calibration` takes them."""
     return {name: getattr(model.uncertainty, name).item() for name in FACTORS}
 
 
 @torch.inference_mode()
 def uncertainty_figures(model, samples: UncertaintySamples) -> dict[str, float]:
-    """Observed coverage of the radius, and how confidence separates faces from the rest."""
+    """Figures on these samples, as shares 0 to 1, and the numbers of samples.
+
+    coverage: points of faces within their radius. faces_above_half, others_above_half: crops with a
+    confidence above 0.5.
+    """
+    samples = samples.to(device_of(model))
     confidence, radius = model.uncertainty(samples.inputs)
     faces = samples.is_face
     return {
@@ -296,39 +330,60 @@ def uncertainty_figures(model, samples: UncertaintySamples) -> dict[str, float]:
 
 
 def parse_arguments(arguments=None) -> argparse.Namespace:
-    """The command line."""
+    """The arguments of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", help="folder, or name in saved_models/")
     how = parser.add_mutually_exclusive_group(required=True)
-    how.add_argument("--calibrate", action="store_true", help="measure on the split's test people")
-    how.add_argument("--calibration", help="a uncertainty.json to take over")
+    how.add_argument("--calibrate", action="store_true", help="fit the factors on the held-out people")
+    how.add_argument("--calibration", metavar="FILE", help="take the factors of another uncertainty.json")
+    parser.add_argument("--device", default="cpu", help="PyTorch device, such as cuda; default: cpu")
     parser.add_argument("--half", action="store_true", help="store weights as float16")
     return parser.parse_args(arguments)
 
 
+def read_calibration(path) -> dict:
+    """The content of an uncertainty.json.
+
+    Raises ValueError for a file without the three factors, OSError for one that cannot be read.
+    """
+    try:
+        report = json.loads(Path(path).read_text(encoding="utf-8"))
+        whole = all(isinstance(report[name], int | float) for name in FACTORS)
+    except (ValueError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} must be a JSON object with the numbers {', '.join(FACTORS)}")
+    return report
+
+
 def test_samples(model, config, data_folder, split: str):
-    """Faces and no faces of people and scenes that the checkpoint does not know."""
+    """Samples of the held-out people of the split, and of scenes that the head was not fitted on."""
     dataset = load_split(data_folder, split, "test")
     starts = first_matrices(dataset, "whole", config)
     return found_faces(model, config, dataset, starts) + no_faces(model, config, dataset, TEST_SCENES)
 
 
 def run(args: argparse.Namespace) -> dict:
-    """Fit, calibrate, save; returns what was set and measured."""
+    """Fit the head, calibrate it, save the checkpoint; returns the content of uncertainty.json.
+
+    Raises CheckpointError for a checkpoint that is missing or is no heatmap network, ValueError for a
+    calibration file without the three factors.
+    """
     folder = find_checkpoint(args.checkpoint)
-    plain, plain_config = load_checkpoint(folder)
+    plain, plain_config = load_checkpoint(folder, args.device)
     if not hasattr(plain, "uncertainty_inputs"):
         raise CheckpointError(
             f"{plain_config.model!r} has no heatmaps, which a head for confidence and radius needs"
         )
+    calibration = None if args.calibrate else read_calibration(args.calibration)
     data = find_data()
     model, config = with_uncertainty(plain, plain_config)
     recipe = get_recipe(config.recipe)
-    dataset = load_split(data.folder, config.trained_on, "train", face_transform(recipe), seed=config.seed)
+    dataset = load_split(data.folder, config.trained_on, "train", seed=config.seed)
     fit(model, augmented_faces(model, recipe, dataset) + no_faces(model, config, dataset, TRAINING_SCENES))
-    if args.calibrate:
+    if calibration is None:
         samples = test_samples(model, config, data.folder, config.trained_on)
         before = uncertainty_figures(model, samples)
         calibration = calibrate(model, samples)
@@ -336,18 +391,18 @@ def run(args: argparse.Namespace) -> dict:
         report = {**calibration, "before": before, "after": uncertainty_figures(model, samples)}
         write_json(folder / "uncertainty.json", report)
     else:
-        report = json.loads(Path(args.calibration).read_text())
-        set_calibration(model, report)
+        report = calibration
+        set_calibration(model, calibration)
     save_checkpoint(folder, model, config, half=args.half)
     return report
 
 
 def main(arguments=None) -> int:
-    """Run, print, and return the exit code."""
+    """Fit, print the report, and return the exit code."""
     try:
         print(json.dumps(run(parse_arguments(arguments)), indent=2))
     except (ValueError, OSError, DataError) as error:
-        print(f"uncertainty.py: {error}", file=sys.stderr)
+        print(f"training.uncertainty: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -23,7 +23,7 @@ from scipy.optimize import linear_sum_assignment
 
 from detector.predictor import Face, KeypointDetector
 from files import to_rgb
-from geometry import box_centre, box_from_keypoints, box_side, image_box
+from geometry import box_centre, box_from_keypoints, box_side, face_distance, face_size, image_box
 from video.smoothing import KeypointSmoother, OneEuroSettings
 
 MIN_INSIDE = 0.5  # share of the keypoints that lie in the image
@@ -281,17 +281,6 @@ def _is_taken(box_xyxy: np.ndarray, taken: list[np.ndarray]) -> bool:
 
 
 # --- distances, motion, assignment --------------------------------------------------------------
-
-
-def face_size(keypoints: np.ndarray) -> float:
-    """Larger side of the box around keypoints (68, 2), in pixels."""
-    return box_side(box_from_keypoints(keypoints))
-
-
-def face_distance(keypoints: np.ndarray, other: np.ndarray) -> float:
-    """Mean distance between the points of two faces (68, 2), in sizes of the smaller one."""
-    apart = np.linalg.norm(np.asarray(keypoints, dtype=np.float64) - other, axis=1).mean()
-    return float(apart / min(face_size(keypoints), face_size(other)))
 
 
 def size_change(keypoints: np.ndarray, other: np.ndarray) -> float:

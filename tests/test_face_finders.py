@@ -1,10 +1,90 @@
-"""Face detectors beside the Haar cascade: whose boxes, in whose pixels."""
+"""Face finders: boxes in pixels of the image, from cascades, YuNet, fixed boxes and reduced copies."""
+
+import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from detector.face_finders import FixedBoxes, ReducedSearch, YuNetFaceDetector
+from detector.face_finders import (
+    FixedBoxes,
+    HaarFaceDetector,
+    MultiCascadeDetector,
+    ReducedSearch,
+    YuNetFaceDetector,
+    merge_boxes,
+)
 from files import cv2
+from geometry import box_iou, flip_image
+
+# --- Haar cascades ------------------------------------------------------------------------------
+
+
+def test_haar_gives_edges_largest_first(sample_photo):
+    boxes = HaarFaceDetector(1.05, 1, min_share=0.02)(sample_photo)
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    assert len(boxes) >= 1
+    assert (np.diff(areas) <= 0).all()
+    assert any(b[0] < 221 < b[2] and b[1] < 120 < b[3] for b in HaarFaceDetector()(sample_photo))
+    assert HaarFaceDetector()(np.zeros((64, 64, 3), np.uint8)).shape == (0, 4)
+
+
+def test_a_file_that_is_no_cascade_is_named():
+    with pytest.raises(FileNotFoundError, match="nothing.xml is no Haar cascade"):
+        HaarFaceDetector(cascade="nothing.xml")
+
+
+def test_merge_by_hand():
+    boxes = [[0, 0, 10, 10], [100, 0, 110, 10], [1, 0, 11, 10], [99, 0, 109, 10], [100, 1, 110, 11]]
+    merged = merge_boxes([np.array(box, float) for box in boxes])
+    # the group of three first, as the mean of its boxes
+    np.testing.assert_allclose(merged, [[299 / 3, 1 / 3, 329 / 3, 31 / 3], [0.5, 0, 10.5, 10]])
+    assert merge_boxes([]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_the_face_of_a_sample_photo_is_among_the_boxes(sample_photo, flipped):
+    image = flip_image(sample_photo) if flipped else sample_photo
+    truth = [512 - 291, 60, 512 - 170, 185] if flipped else [170, 60, 291, 185]
+    boxes = MultiCascadeDetector()(image)
+    assert max(box_iou(box, truth) for box in boxes) > 0.4
+    assert (boxes[:, 0] >= 0).all()
+    assert (boxes[:, 2] <= 512).all()
+
+
+def test_the_image_and_its_flipped_copy_together_are_the_whole_search(sample_photo):
+    finder, width = MultiCascadeDetector(), sample_photo.shape[1]
+    halves = [finder.search(sample_photo, flipped) for flipped in (False, True)]
+    left, top, right, bottom = finder.search(flip_image(sample_photo), False).T
+    np.testing.assert_allclose(halves[1], np.stack([width - right, top, width - left, bottom], axis=1))
+    whole = finder(sample_photo)
+    assert 0 < len(whole) <= len(halves[0]) + len(halves[1])
+    for box in np.concatenate(halves):
+        assert max(box_iou(box, other) for other in whole) > 0.6
+    assert all(max(box_iou(box, other) for other in np.concatenate(halves)) > 0.6 for box in whole)
+
+
+def test_max_boxes_is_a_limit(sample_photo):
+    assert len(MultiCascadeDetector(1.1, 1, 0.05, max_boxes=3)(sample_photo[:300])) == 3
+
+
+def test_threads_get_the_boxes_of_serial_calls(sample_photo):
+    images = [sample_photo[step : step + 200, 130:330] for step in range(12)]
+    finder = MultiCascadeDetector()
+    serial = [finder(image) for image in images]
+    with ThreadPoolExecutor(4) as threads:
+        together = list(threads.map(finder, images))
+    for a, b in zip(serial, together, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_face_finder_can_be_sent_to_another_process(sample_photo):
+    finder = MultiCascadeDetector()
+    received = pickle.loads(pickle.dumps(finder))
+    np.testing.assert_array_equal(received(sample_photo), finder(sample_photo))
+
+
+# --- fixed boxes and reduced copies -------------------------------------------------------------
 
 
 def test_fixed_boxes_are_the_same_for_every_image_and_cannot_be_changed_from_outside():
@@ -44,6 +124,9 @@ def test_small_images_are_searched_as_they_are_and_nothing_found_is_nothing():
     assert ReducedSearch(lambda _: [], 20)(image).shape == (0, 4)
     with pytest.raises(ValueError, match="at least 1 pixel, got 0"):
         ReducedSearch(bright_box, 0)
+
+
+# --- YuNet --------------------------------------------------------------------------------------
 
 
 class FakeYuNet:
