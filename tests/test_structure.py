@@ -25,7 +25,7 @@ ORDER = (
     "detector", "video", "analysis", "filters", "training",
 )  # fmt: skip
 COMMANDS = ("train", "evaluate", "detect", "export_onnx", "hubconf")
-USERS = ("benchmarks", "tools", "notebooks", "tests")
+USERS = ("benchmarks", "compare", "tools", "notebooks", "tests")
 RANK = {name: rank for rank, name in enumerate(ORDER)}
 RANK |= dict.fromkeys(COMMANDS, len(ORDER))
 RANK |= {name: rank for rank, name in enumerate(USERS, len(ORDER) + 1)}
