@@ -157,7 +157,7 @@ class Run:
         return (2 if self.skipped else 0) if self.done else 1
 
     def _settings(self) -> dict:
-        """What the results depend on; --resume compares it with what the run began with."""
+        """The settings that the results depend on; --resume compares them with those of the earlier run."""
         from checkpoint import CONFIG_FILE, find_checkpoint
         from detector.predictor import RUNTIMES
 
@@ -285,7 +285,10 @@ class Run:
             self.skip(video, error_message(error))
 
     def _is_done(self, video: str) -> bool:
-        """True for a video that is done already; ValueError if it has changed since."""
+        """True for a video that is done already.
+
+        Raises ValueError if the video has changed since.
+        """
         if video not in self.log.videos:
             return False
         was, now = self.log.videos[video], _fingerprint(video)
@@ -295,7 +298,7 @@ class Run:
                 f"{video} has changed since it was done ({'; '.join(changed)}); use --overwrite, or another "
                 "--output"
             )
-        return all((self.output / name).exists() for name in self._video_names(video)[:1])
+        return all((self.output / name).exists() for name in self._video_names(video))
 
     def _track(self, video: str) -> None:
         from detector.folder import check_not_input
@@ -306,7 +309,7 @@ class Run:
         paths = [output_path(self.output, name) for name in names]
         for path in paths:
             check_not_input(path, video)
-        if video in self.log.begun:
+        if video in self.log.begun and video not in self.log.videos:
             self.say(f"{video} was stopped before its end, and starts over")
         fingerprint = _fingerprint(video)
         self.log.claim(names)

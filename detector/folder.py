@@ -185,7 +185,7 @@ def check_not_input(target: Path, path: str) -> None:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Where images with the faces drawn in go: below `folder`, in the folders that they have below `base`."""
+    """Writes images with the faces drawn in below `folder`, in the folders that they have below `base`."""
 
     folder: Path
     base: Path

@@ -111,7 +111,7 @@ def _decoded(part: str) -> str:
 
 
 def _folder_name(name: str) -> str:
-    """No folder is called like a file that might lie beside it."""
+    """The name of a folder of results, which differs from every name of a file of results."""
     return _shortened(name + "%" if name.lower().endswith(RESULT_SUFFIXES) else name)
 
 

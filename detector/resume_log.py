@@ -92,7 +92,7 @@ class ResumeLog:
         self.folder.mkdir(parents=True, exist_ok=True)
         goes_on = False
         if os.path.lexists(self.path):
-            before, empty, finished = self._look()
+            before, empty, finished = self._read_ends()
             clear_leftovers(self.folder)
             if empty:
                 pass
@@ -197,8 +197,8 @@ class ResumeLog:
 
     # --- an earlier run ------------------------------------------------------------------
 
-    def _look(self) -> tuple[dict | None, bool, bool]:
-        """Settings of the earlier run, whether it has done nothing yet, and whether it was finished."""
+    def _read_ends(self) -> tuple[dict | None, bool, bool]:
+        """The settings of the earlier run, true if it has done nothing yet, and true if it was finished."""
         if not is_regular_file(self.path):
             raise ResumeLogError(f"{self.path} is not a file, so no resume log can be kept there; move it")
         with self.path.open("rb") as file:

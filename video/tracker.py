@@ -179,7 +179,7 @@ class FaceTracker:
     # --- one frame -----------------------------------------------------------------------
 
     def _follow(self, image: np.ndarray) -> None:
-        """Let the network look where each known face should be, and give the faces found to the tracks."""
+        """Run the network where each known face should be, and give the faces found to the tracks."""
         outside = [share_inside(points, image) < MIN_INSIDE for points in self._expected(self._tracks)]
         self._drop(outside)
         if not self._tracks:
