@@ -1,4 +1,4 @@
-"""How notebooks are run and updated, and the four notebooks themselves, on the synthetic sample."""
+"""Running and updating notebooks, and the four notebooks themselves on the synthetic sample."""
 
 import json
 import sys
@@ -197,7 +197,7 @@ def test_update_refuses_outputs_that_must_not_be_committed(run_on_real_data, tmp
     assert sorted(file.suffix for file in tmp_path.iterdir() if file.is_file()) == [".ipynb", ".ipynb"]
 
 
-def test_update_stores_the_twin_of_a_pair_and_not_the_real_figure(run_on_real_data, tmp_path):
+def test_update_stores_the_twin_of_a_pair_and_not_the_real_figure(run_on_real_data, tmp_path, capsys):
     lines = f"""import sys
 sys.path.insert(0, {str(ROOT)!r})
 import numpy as np, plots
@@ -211,6 +211,7 @@ plots.show_pair(draw, np.zeros((4, 4, 3)), np.ones((4, 4, 3)), "pair")"""
     assert (tmp_path / "reports" / "notebooks" / "some.html").read_text().count("<img") == 2
     (output,) = nbformat.read(path, as_version=4).cells[0].outputs
     assert output.metadata == {plots.ORIGIN_KEY: "synthetic sample"}
+    assert "1 outputs of the data set are not stored" in capsys.readouterr().out
     path.write_text(path.read_text().replace(str(ROOT), "."))
     assert problems(path) == []
 
