@@ -1,18 +1,17 @@
 """The protocols: baselines, leaks, records, and the command line."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pytest
 
 import evaluate as command
-from checkpoint import SAVED_MODELS, ModelConfig, load_checkpoint
+from checkpoint import SAVED_MODELS, ModelConfig, load_checkpoint, load_config
+from data_fetch import find_data
 from data_load import load_split
 from geometry import transform_points, whole_image_matrix
+from training import evaluation, metrics
 from training.evaluation import (
     CheckpointPredictor,
     ConstantPredictor,
@@ -24,18 +23,31 @@ from training.evaluation import (
     first_matrices,
 )
 from training.metrics import summarise
-from training.records import load_record
+from training.records import config_digest, load_record, sha256_of
 
-ROOT = Path(__file__).parent.parent
 CONFIG = ModelConfig(model="baseline", input_size=96)
 
 
-def run_command(sample_folder, *arguments):
-    environment = {**os.environ, "KEYPOINTS_DATA": str(sample_folder), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "evaluate.py", *arguments], cwd=ROOT, env=environment,
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+@pytest.fixture
+def sample(sample_folder, monkeypatch):
+    """The sample as the data that commands find."""
+    monkeypatch.setenv("KEYPOINTS_DATA", str(sample_folder))
+    return find_data()
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """A row that was measured already, for what the command does with it."""
+    row, arrays = load_record(SAVED_MODELS / "naimishnet-identity" / "records" / "identity-whole")
+    stored = evaluation.Evaluation(*(arrays[name] for name in ("paths", "identities", "predicted", "true")))
+
+    def measured(name, split, faces, data, *, device, allow_leak, progress):
+        config = load_config(command.find_checkpoint(name))
+        leak = check_leak(config.trained_on, split, allow_leak)
+        place = {"checkpoint": name, "split": split, "faces": faces, "leak": leak}
+        return {**row, **place, "sample": data.is_sample, "device": str(device)}, stored
+
+    monkeypatch.setattr(command, "measure", measured)
 
 
 def test_constant_predictor_is_the_mean_shape_of_the_training_frame(sample_folder):
@@ -124,40 +136,75 @@ def test_official_always_leaks(trained_on):
     assert check_leak(trained_on, "official", allow=False) is True
 
 
-def test_json_has_the_fields_of_the_design(sample_folder):
-    done = run_command(sample_folder, "naimishnet-identity", "--json", "--data", "real")
-    assert done.returncode == 0, done.stderr
-    row = json.loads(done.stdout)
+def test_the_detector_is_built_once(sample_folder, monkeypatch):
+    built = []
+
+    class Detector:
+        def __init__(self, model, config):
+            built.append(config)
+
+        def detect_batch(self, images):
+            return [[] for _ in images]
+
+    monkeypatch.setattr(evaluation, "KeypointDetector", Detector)
+    dataset = load_split(sample_folder, "identity", "test")
+    assert len(dataset) > 4
+    monkeypatch.setattr(evaluation, "DETECTOR_BATCH", 2)
+    config = ModelConfig(model="heatmapnet", input_size=96, model_args={"uncertainty": True})
+    figures = evaluate(CheckpointPredictor(None, config), sample_folder, "identity", "haar").figures
+    assert figures["found"] == 0
+    assert len(built) == 1
+
+
+def test_json_has_the_documented_fields(sample, capsys):
+    assert command.main(["naimishnet-identity", "--json"]) == 0
+    row = json.loads(capsys.readouterr().out)
     expected = "checkpoint model recipe seed split faces n found leak nme nme_median nme_box auc_8 fr_10"
     assert set(expected.split()) | {"regions", "params"} <= set(row)
     assert set(row["regions"]) == {"jaw", "brows", "nose", "eyes", "mouth"}
     assert row["leak"] is False
     assert row["sample"] is True
-    text = run_command(sample_folder, "naimishnet-identity")
-    assert "SYNTHETIC SAMPLE" in text.stdout
 
 
-def test_a_leaking_evaluation_exits_with_an_error(sample_folder):
-    done = run_command(sample_folder, "naimishnet", "--split", "identity")
-    assert done.returncode == 1
-    assert "Evaluate the -identity twin" in done.stderr
-    allowed = run_command(sample_folder, "naimishnet", "--split", "identity", "--allow-leak")
-    assert "[LEAKS]" in allowed.stdout
-    missing = run_command(sample_folder, "nobody")
-    assert missing.returncode == 1
-    assert "no checkpoint named 'nobody'" in missing.stderr
+def test_a_row_is_printed_with_every_metric(sample, quick, capsys, monkeypatch):
+    assert command.main(["naimishnet-identity"]) == 0
+    printed = capsys.readouterr().out
+    assert "SYNTHETIC SAMPLE" in printed
+    assert "NME            7.49 (7.07 to 7.95) %" in printed
+    monkeypatch.setitem(metrics.METRICS, "new", metrics.Metric("new one", 1, lambda faces: 0.5))
+    row, _ = load_record(SAVED_MODELS / "naimishnet-identity" / "records" / "identity-whole")
+    assert "new one        50.0 %" in command.describe({**row, "new": 0.5})
 
 
-def test_record_is_written_beside_the_checkpoint(sample_folder, tmp_path):
-    import shutil
+def test_a_leaking_evaluation_exits_with_an_error(sample, quick, capsys):
+    assert command.main(["naimishnet", "--split", "identity"]) == 1
+    assert "Evaluate the -identity checkpoint" in capsys.readouterr().err
+    assert command.main(["naimishnet", "--split", "identity", "--allow-leak"]) == 0
+    assert "[LEAKS]" in capsys.readouterr().out
+    assert command.main(["nobody"]) == 1
+    assert "no checkpoint named 'nobody'" in capsys.readouterr().err
 
+
+def test_the_device_is_passed_on_or_refused(sample, quick, capsys):
+    assert command.main(["naimishnet-identity", "--device", "cpu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["device"] == "cpu"
+    assert command.main(["naimishnet-identity", "--device", "toaster"]) == 1
+    assert "device 'toaster' cannot be used" in capsys.readouterr().err
+
+
+def test_record_is_written_beside_the_checkpoint(sample, quick, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(SAVED_MODELS / "naimishnet-identity", copy, ignore=shutil.ignore_patterns("records"))
-    done = run_command(sample_folder, str(copy), "--record", "--faces", "label_box")
-    assert done.returncode == 0, done.stderr
+    assert command.main([str(copy), "--record", "--faces", "label_box"]) == 0
     row, arrays = load_record(copy / "records" / "identity-label_box")
     assert row["n"] == len(arrays["predicted"])
-    assert command.main.__doc__
+    about = row["provenance"]
+    assert about["weights"] == sha256_of(copy / "model.safetensors")
+    assert about["config"] == config_digest(load_config(copy))
+    assert about["checkpoint"] is None  # not in the repository
+    assert set(about["versions"]) == {"torch", "numpy", "opencv-python"}
+    assert set(about["machine"]) == {"system", "architecture", "processor"}
+    assert about["renew"].endswith("--split identity --faces label_box --record")
 
 
 SHIPPED = sorted(path.parent.name for path in SAVED_MODELS.glob("*/config.json"))
@@ -165,21 +212,20 @@ SHIPPED = sorted(path.parent.name for path in SAVED_MODELS.glob("*/config.json")
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_shipped_checkpoints_reproduce_their_records(name, real_data):
-    # every eighth face anew, compared face by face; the figures follow from these by test_metrics.py
+    # every 16th face is predicted again; the figures follow from the points (test_results.py)
     model, config = load_checkpoint(name)
     split = "official" if config.trained_on == "official" else "identity"
-    row, stored = load_record(SAVED_MODELS / name / "records" / f"{split}-whole")
+    _, stored = load_record(SAVED_MODELS / name / "records" / f"{split}-whole")
     dataset = load_split(real_data, split, "test")
     assert [f"{path.parent.name}/{path.name}" for path in dataset.paths] == stored["paths"].tolist()
     np.testing.assert_allclose(stored["true"], dataset.keypoints, atol=0.01)
-    picked = range(0, len(dataset), 8)
+    picked = range(0, len(dataset), 16)
     images = [dataset.image(i) for i in picked]
     starts = [whole_image_matrix(i.shape[:2], config.input_size, config.whole_view) for i in images]
     again = CheckpointPredictor(model, config).predict(images, starts)
     before, true = stored["predicted"][list(picked)], dataset.keypoints[list(picked)]
-    # another CPU or thread count rounds sums differently, and each look adds to it
+    # another CPU or thread count rounds sums differently, and each pass adds to it
     moved = np.linalg.norm(again - before, axis=-1)
     assert np.median(moved) < 0.02
     assert (moved > 0.25).mean() < 0.01
     assert summarise(again, true)["nme"] == pytest.approx(summarise(before, true)["nme"], abs=1e-4)
-    assert summarise(stored["predicted"], stored["true"])["nme"] == pytest.approx(row["nme"], abs=1e-5)

@@ -1,10 +1,12 @@
-"""Hand-computed errors and summaries."""
+"""Hand-computed errors and summaries, and records of them."""
 
 import numpy as np
 import pytest
 
+from files import write_json
 from training import metrics
-from training.records import load_record, save_record
+from training.metrics import Metric
+from training.records import Evaluation, load_record, renew_figures, save_record
 
 
 def a_face(scale=1.0):
@@ -98,20 +100,60 @@ def test_bad_shapes_and_empty_sets_are_named():
         metrics.auc(np.array([]))
 
 
-def test_records_redo_the_figures_without_weights(tmp_path):
-    class Stored:
-        paths, identities = ["test/a_01.jpg", "test/b_01.jpg"], ["a", "b"]
-        true = np.stack([a_face(), a_face(2)]).astype(np.float32)
-        predicted = true + np.float32(2.5)
+# --- records ------------------------------------------------------------------------------------
 
-    Stored.predicted[1] = np.nan
-    row = metrics.summarise(Stored.predicted, Stored.true, Stored.identities)
-    save_record(tmp_path / "records" / "identity-whole", row, Stored)
-    again, arrays = load_record(tmp_path / "records" / "identity-whole")
-    assert again["nme"] == pytest.approx(row["nme"])
-    redone = metrics.summarise(arrays["predicted"], arrays["true"], arrays["identities"])
-    assert redone["nme"] == pytest.approx(row["nme"], abs=1e-4)
-    assert redone["found"] == 0.5
-    assert arrays["paths"].tolist() == Stored.paths
+
+def an_evaluation() -> Evaluation:
+    """Two faces, of which the second is not found; the points of the first are no whole hundredths."""
+    true = np.stack([a_face(), a_face(2)]).astype(np.float32)
+    predicted = true + np.random.default_rng(0).normal(0, 3, true.shape).astype(np.float32)
+    predicted[1] = np.nan
+    return Evaluation(["test/a_01.jpg", "test/b_01.jpg"], ["a", "b"], predicted, true)
+
+
+def test_stored_points_give_the_stored_figures_exactly(tmp_path):
+    evaluation = an_evaluation()
+    save_record(tmp_path / "records" / "identity-whole", evaluation.figures, evaluation, {"seed": 0})
+    row, arrays = load_record(tmp_path / "records" / "identity-whole")
+    again = metrics.summarise(arrays["predicted"], arrays["true"], arrays["identities"])
+    assert {name: row[name] for name in again if name != "poses"} == {
+        name: value for name, value in again.items() if name != "poses"
+    }
+    assert row["found"] == 0.5
+    assert row["provenance"] == {"seed": 0}
+    assert arrays["paths"].tolist() == evaluation.paths
+    np.testing.assert_array_equal(arrays["predicted"], evaluation.predicted)
     names = sorted(path.name for path in (tmp_path / "records").iterdir())
     assert names == ["identity-whole.json", "identity-whole.npz"]
+
+
+def test_a_new_metric_gets_into_stored_records(tmp_path, monkeypatch):
+    evaluation = an_evaluation()
+    row = {"split": "identity", **evaluation.figures}
+    save_record(tmp_path / "a", row, evaluation, {"seed": 0})
+    assert not renew_figures(tmp_path / "a")
+    worst = Metric("worst point", 2, lambda faces: float(np.nanmax(faces.distances)))
+    monkeypatch.setitem(metrics.METRICS, "worst", worst)
+    assert renew_figures(tmp_path / "a")
+    again, arrays = load_record(tmp_path / "a")
+    distances = np.linalg.norm(arrays["predicted"][0] - arrays["true"][0], axis=1)
+    assert again["worst"] == pytest.approx(distances.max())
+    assert {name: again[name] for name in ("split", "nme", "provenance")} == {
+        "split": "identity", "nme": row["nme"], "provenance": {"seed": 0},
+    }  # fmt: skip
+    assert "worst point, %" in metrics.headings()
+
+
+def test_figures_that_do_not_follow_from_the_points_are_renewed(tmp_path):
+    evaluation = an_evaluation()
+    save_record(tmp_path / "a", evaluation.figures, evaluation, {})
+    row, _ = load_record(tmp_path / "a")
+    write_json(tmp_path / "a.json", {**row, "nme": row["nme"] + 1e-4})
+    assert renew_figures(tmp_path / "a")
+    assert load_record(tmp_path / "a")[0]["nme"] == evaluation.figures["nme"]
+
+
+def test_a_figure_is_printed_in_percent_with_its_interval():
+    figures = {"nme": 0.0404, "nme_interval": [0.0386, 0.0423], "fr_10": 0.0084}
+    assert metrics.percent(figures, "nme") == "4.04 (3.86 to 4.23)"
+    assert metrics.percent(figures, "fr_10") == "0.8"

@@ -1,4 +1,4 @@
-"""The search for a better network and its repetition with other seeds: code and committed pages."""
+"""The search for a better network, and the three seeds."""
 
 import json
 import math
@@ -13,30 +13,17 @@ from benchmarks.search import page as search
 from benchmarks.seeds import page as seeds
 from checkpoint import save_checkpoint
 from landmarks import OUTER_EYE_CORNERS
-from training.evaluation import Evaluation
-from training.metrics import summarise
+from training.loop import train
 from training.recipes import get_recipe
-from training.records import save_record
+from training.records import Evaluation, save_record
 from training.uncertainty import calibration_of
 
 
-def test_the_search_page_is_what_its_records_give():
-    printed = search.PAGE.read_text()
-    assert printed == search.PAGE_TEXT.format(table=search.table(), passes=search.passes_table())
-
-
-def test_the_seeds_page_is_what_its_records_give():
-    text = seeds.PAGE_TEXT.format(recipe=seeds.RECIPE, default=seeds.DEFAULT_CHECKPOINT, table=seeds.table())
-    assert seeds.PAGE.read_text() == text
-
-
 def classes(best: int, sharpness: float):
-    """Keypoints of one coordinate with five classes at -2, -1, 0, 1, 2, of which one stands out."""
+    """The output for one coordinate with five classes at -2, -1, 0, 1, 2, of which one has a high score."""
     scores = torch.zeros(1, 1, 1, 5)
     scores[..., best] = sharpness
-    keypoints = torch.zeros(1, 1, 1)
-    keypoints.scores = scores, torch.linspace(-2, 2, 5)
-    return keypoints
+    return search.AxisOutput(torch.zeros(1, 1, 1), scores, torch.linspace(-2, 2, 5))
 
 
 def test_axis_class_loss_by_hand():
@@ -55,11 +42,29 @@ def test_axis_class_loss_by_hand():
 def test_axis_classes_reach_the_network():
     recipe = search.ROWS["axis_classes"].recipe
     torch.manual_seed(0)
-    model = recipe.build_model()
-    keypoints = model(torch.rand(2, 1, 96, 96))
-    assert keypoints.shape == (2, 68, 2)
-    search.AxisClassLoss()(keypoints, torch.zeros(2, 68, 2)).backward()
+    model = recipe.build_model().train()
+    output = model(torch.rand(2, 1, 96, 96)).float()
+    assert output.keypoints.shape == output.detach().shape == (2, 68, 2)
+    mean = (output.scores.softmax(dim=-1) * output.position).sum(dim=-1)
+    torch.testing.assert_close(mean, output.keypoints)
+    assert not vars(output.keypoints)  # nothing is attached to the tensor
+    search.AxisClassLoss()(output, torch.zeros(2, 68, 2)).backward()
     assert model.to_axes.weight.grad.abs().sum() > 0
+
+
+def test_an_axis_class_network_is_measured_like_any_other():
+    model = search.ROWS["axis_classes"].recipe.build_model().eval()
+    assert isinstance(model(torch.rand(1, 1, 96, 96)), torch.Tensor)
+    assert model.estimate(torch.rand(1, 1, 96, 96))[0].shape == (1, 68, 2)
+
+
+def test_an_axis_class_network_trains(sample_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(search.LOSSES, "axis_classes", search.AxisClassLoss)
+    small = {"input_size": 32, "batch_size": 16, "epochs": 1, "labels": "raw"}
+    recipe = search.ROWS["axis_classes"].recipe.override({**small, "model_args.width": 8})
+    run = train(recipe, sample_folder, run_folder=tmp_path / "run", progress=False, trained_on="sample")
+    assert np.isfinite(run.history[-1]["loss"])
+    assert np.isfinite(run.history[-1]["nme"])
 
 
 # --- seeds ----------------------------------------------------------------------------------------------
@@ -72,9 +77,8 @@ def store(stem, errors_px):
     true[:, right], true[:, left] = (0, 50), (100, 50)
     predicted = true + np.stack([errors_px, np.zeros(len(errors_px))], axis=1)[:, None, :]
     people = [str(number // 2) for number in range(len(errors_px))]
-    figures = summarise(predicted, true, people)
-    evaluation = Evaluation(figures, [f"{n}.jpg" for n in range(len(errors_px))], people, predicted, true)
-    save_record(stem, figures, evaluation)
+    evaluation = Evaluation([f"{n}.jpg" for n in range(len(errors_px))], people, predicted, true)
+    save_record(stem, evaluation.figures, evaluation, {})
 
 
 @pytest.fixture
@@ -102,8 +106,8 @@ def test_a_face_that_one_network_misses_counts_by_the_others():
     np.testing.assert_array_equal(seeds.mean_where_found(errors), [2.0, 4.0, np.nan])
 
 
-def test_trust_is_added_beside_the_run(tmp_path, monkeypatch):
-    run = tmp_path / "runs" / "best-identity-1"
+def test_uncertainty_is_added_beside_the_run(tmp_path, monkeypatch):
+    run = tmp_path / "runs" / "heatmapnet-identity-1"
     recipe = get_recipe("heatmapnet")
     torch.manual_seed(0)
     save_checkpoint(run / "checkpoint", recipe.build_model(), recipe.config(trained_on="identity"))

@@ -33,6 +33,7 @@ from models import KeypointNetwork
 from training.records import Evaluation
 
 FACES = ("whole", "haar", "label_box")
+DETECTOR_BATCH = 16  # images that are decoded at once
 
 
 class LeakError(ValueError):
@@ -174,7 +175,8 @@ def _by_matrices(predictor, dataset: FacialKeypointsDataset, faces: str, progres
 
 
 def _by_detector(predictor, dataset: FacialKeypointsDataset, progress: bool) -> np.ndarray:
-    batches = [range(len(dataset))[start : start + 16] for start in range(0, len(dataset), 16)]
+    starts = range(0, len(dataset), DETECTOR_BATCH)
+    batches = [range(len(dataset))[start : start + DETECTOR_BATCH] for start in starts]
     found = [
         predictor.largest_faces([dataset.image(index) for index in batch])
         for batch in tqdm(batches, disable=not progress, desc="haar")
