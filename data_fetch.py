@@ -1,4 +1,4 @@
-"""Where the images are: find them, or download, check and move them into place.
+"""The images: find them, or download them, check them and move them into place.
 
     python data_fetch.py                  # find or download, and print where
     python data_fetch.py --check          # also compare the pixels of every labelled image
@@ -29,262 +29,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 from urllib.parse import urlsplit
 
-import pooch
 import requests
+import urllib3
 from tqdm import tqdm
 
-from data_load import read_keypoints_csv
-from files import cv2, read_image
-
-# --- the archive --------------------------------------------------------------------------------
-
-
-#: Tried in this order. In the second, the data are in <repository>-<commit>/data/.
-SOURCES = (
-    "https://s3.amazonaws.com/video.udacity-data.com/topher/2018/May/5aea1b91_train-test-data/train-test-data.zip",
-    "https://github.com/udacity/P1_Facial_Keypoints/archive/6e55adc6bd032d9fb1ad41a4c3e68aae847cdf81.zip",
-)
-
-IMAGE_FOLDERS = ("training", "test")
-CSV_FILES = tuple(f"{folder}_frames_keypoints.csv" for folder in IMAGE_FOLDERS)
-#: In the order in which they are moved into place: without the CSVs nothing counts as complete.
-ENTRIES = (*IMAGE_FOLDERS, *CSV_FILES)
-
-STAGING_PREFIX = ".staging-"
-CHECKED = "checked"  # inside a staging folder: the tree, once it has passed every check
-
-#: Limits of an archive: the public one has some 5800 images of well under 1 MB each.
-MAX_MEMBERS, MAX_TOTAL_BYTES, MAX_FILE_BYTES = 20_000, 4 * 2**30, 64 * 2**20
-
-
-class DataError(Exception):
-    """Something is wrong with the data; the message says what, and what to do."""
-
-
-class DataNotFoundError(DataError):
-    """There are no data here, and none could be downloaded."""
-
-
-class DamagedArchiveError(DataError):
-    """The downloaded archive is cut short, altered, incomplete or unsafe."""
-
-
-def install_archive(
-    sources: Iterable[str],
-    folder: Path,
-    wanted: Iterable[str],
-    find_problem: Callable[[Path], str],
-    timeouts: tuple[float, float],
-    progress: bool = True,
-) -> None:
-    """Download from the first source that works and put the `wanted` files into `folder`.
-
-    wanted: relative paths, each in training/ or test/ or one of the two CSVs.
-    find_problem: looks at the unpacked tree before it is moved; '' when it is good.
-    timeouts: seconds to connect, and seconds in which a server may send nothing.
-    Raises DamagedArchiveError, DataNotFoundError or OSError (disk full), with
-    nothing left behind in `folder`.
-    """
-    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
-    archive, tree = staging / "archive.zip", staging / "tree"
-    try:
-        _download(sources, archive, timeouts, progress)
-        for part in IMAGE_FOLDERS:
-            (tree / part).mkdir(parents=True)
-        for name, content in _contents(archive, wanted):
-            (tree / name).write_bytes(content)
-        archive.unlink()
-        problem = find_problem(tree)
-        if problem:
-            raise _damaged(problem)
-        if hasattr(os, "sync"):  # after a power cut, a tree called checked must not be an empty one
-            os.sync()
-        os.rename(tree, staging / CHECKED)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    _move_into_place(staging, folder)
-
-
-def _damaged(problem: str) -> DamagedArchiveError:
-    return DamagedArchiveError(
-        f"The downloaded archive is not the expected one: {problem}. Nothing of it was kept; try again "
-        "later, or set KEYPOINTS_DATA to a folder that holds the data."
-    )
-
-
-def some(names: list[str]) -> str:
-    """The first three names, and how many there are."""
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more ({len(names)} files)" if names[3:] else "")
-
-
-# --- downloading -------------------------------------------------------------------------
-
-
-def ask_servers(sources: tuple[str, ...], seconds: float) -> dict[str, str]:
-    """URL -> '' when its server answers, anything at all, else why not; within `seconds` altogether.
-
-    Returns as soon as the first source has answered; later ones may then be absent.
-    All are asked at once and in threads, because neither a name look-up nor a host
-    with many silent addresses keeps to the timeout of a single connection.
-    """
-    replies: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
-
-    def ask(url: str) -> None:
-        try:
-            requests.head(url, timeout=seconds, allow_redirects=True).close()
-            replies.put((url, ""))
-        except requests.RequestException as error:
-            replies.put((url, type(error).__name__))
-
-    for url in sources:
-        threading.Thread(target=ask, args=(url,), daemon=True).start()
-    deadline, answers = time.monotonic() + seconds, {}
-    while len(answers) < len(sources) and answers.get(sources[0]) != "":
-        try:
-            url, answer = replies.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            return {url: answers.get(url, "silence") for url in sources}
-        answers[url] = answer
-    return answers
-
-
-def _download(sources: Iterable[str], archive: Path, timeouts: tuple[float, float], progress: bool) -> None:
-    """The first source that arrives whole, as the file `archive`."""
-    get = pooch.HTTPDownloader(progressbar=progress, chunk_size=2**16, timeout=timeouts)
-    problems, broke_off = [], False
-    for url in sources:
-        host = urlsplit(url).netloc
-        try:
-            get(url, str(archive), None)
-            return
-        except requests.HTTPError as error:
-            problems.append(f"{host} answers {error.response.status_code}")
-        except requests.ConnectTimeout:
-            problems.append(f"{host} does not answer")
-        except requests.RequestException as error:
-            broke_off = True
-            problems.append(f"the transfer from {host} broke off or stood still ({type(error).__name__})")
-    told = "; ".join(problems)
-    if broke_off:
-        raise DamagedArchiveError(f"The archive did not arrive whole: {told}. Nothing was kept; try again.")
-    raise DataNotFoundError(f"no server has the archive ({told})")
-
-
-# --- unpacking ---------------------------------------------------------------------------
-
-
-def _contents(archive: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-    """(relative path, bytes) of the wanted members; DamagedArchiveError for whatever is wrong inside."""
-    name = "the file"
-    damage = zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OSError
-    try:
-        with zipfile.ZipFile(archive) as bundle:
-            for name, info in _members(bundle, wanted).items():
-                with bundle.open(info) as stream:
-                    content = stream.read(info.file_size)  # no more than was announced
-                yield name, content
-    except damage as error:
-        raise _damaged(f"{name} cannot be unpacked ({error})") from error
-
-
-def _members(bundle: zipfile.ZipFile, wanted: Iterable[str]) -> dict[str, zipfile.ZipInfo]:
-    """Wanted path -> its member, below whichever folder of the archive holds most of them."""
-    wanted = sorted(wanted)
-    files = _files_by_path(bundle)
-    root = _find_root(files, set(wanted))
-    missing = [name for name in wanted if root + name not in files]
-    if missing:
-        raise _damaged(f"it lacks {some(missing)}")
-    members = {name: files[root + name] for name in wanted}
-    big = [name for name, info in members.items() if info.file_size > MAX_FILE_BYTES]
-    if big:
-        raise _damaged(f"{some(big)} would take more than {MAX_FILE_BYTES // 2**20} MiB")
-    return members
-
-
-def _files_by_path(bundle: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    infos = bundle.infolist()
-    if len(infos) > MAX_MEMBERS or sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
-        raise _damaged(f"it holds more than {MAX_MEMBERS} files or {MAX_TOTAL_BYTES // 2**30} GiB")
-    files = {}
-    for info in infos:
-        path = str(_safe_path(info.filename))
-        if path in files:
-            raise _damaged(f"it holds {path} twice")
-        if not info.is_dir():
-            files[path] = info
-    return files
-
-
-def _find_root(files: Iterable[str], wanted: set[str]) -> str:
-    """The enclosing folder with a slash after it, or '': GitHub's archives have one, the other has none."""
-    roots = Counter()
-    for path in map(PurePosixPath, files):
-        for tail in (path.name, f"{path.parent.name}/{path.name}"):
-            if tail in wanted:
-                roots[str(path)[: -len(tail)]] += 1
-    return roots.most_common(1)[0][0] if roots else ""
-
-
-def _safe_path(name: str) -> PurePosixPath:
-    path = PurePosixPath(name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive:
-        raise _damaged(f"its member {name!r} points outside the folder it is unpacked into")
-    return path
-
-
-# --- moving into place -------------------------------------------------------------------
-
-
-@contextmanager
-def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Only one process works on `folder`; the system lets go of the lock when a process dies.
-
-    Windows cannot lock a folder: two downloads at once are not kept apart there.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    if os.name == "nt":
-        yield
-        return
-    import fcntl
-
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def leftovers(folder: Path) -> list[Path]:
-    """Staging folders in `folder`: of an interrupted call, or of one at work."""
-    return sorted(folder.glob(STAGING_PREFIX + "*"))
-
-
-def tidy(folder: Path) -> None:
-    """Finish the move of a checked tree that was interrupted, delete anything less; needs the lock."""
-    for staging in leftovers(folder):
-        if (staging / CHECKED).is_dir():
-            _move_into_place(staging, folder)
-        else:
-            shutil.rmtree(staging)
-
-
-def _move_into_place(staging: Path, folder: Path) -> None:
-    """Move the checked entries into `folder`, the CSVs last. What lay there before is kept aside."""
-    aside = folder / staging.name.replace(STAGING_PREFIX, "set-aside-")
-    for entry in ENTRIES:
-        new, target = staging / CHECKED / entry, folder / entry
-        if not new.exists():
-            continue  # moved before the interruption
-        if os.path.lexists(target):
-            aside.mkdir(exist_ok=True)
-            os.replace(target, aside / entry)
-            print(f"{target} was incomplete or belonged to incomplete data: now in {aside}.", file=sys.stderr)
-        os.replace(new, target)
-    shutil.rmtree(staging)
-
+from data_load import assign_splits, identity_of, read_keypoints_csv
+from files import atomic_path, cv2, read_image, remove_leftovers
 
 __all__ = [
     "DamagedArchiveError",
@@ -300,6 +50,25 @@ REPOSITORY = Path(__file__).resolve().parent
 DATA_FOLDER = REPOSITORY / "data"
 CHECKSUMS = DATA_FOLDER / "checksums.csv"
 
+#: Tried in this order. In the second, the data are in <repository>-<commit>/data/.
+SOURCES = (
+    "https://s3.amazonaws.com/video.udacity-data.com/topher/2018/May/5aea1b91_train-test-data/train-test-data.zip",
+    "https://github.com/udacity/P1_Facial_Keypoints/archive/6e55adc6bd032d9fb1ad41a4c3e68aae847cdf81.zip",
+)
+
+IMAGE_FOLDERS = ("training", "test")
+CSV_FILES = tuple(f"{folder}_frames_keypoints.csv" for folder in IMAGE_FOLDERS)
+#: In the order in which they are moved into place: data without the CSVs do not count as complete.
+ENTRIES = (*IMAGE_FOLDERS, *CSV_FILES)
+
+STAGING_PREFIX = ".staging-"
+CHECKED = "checked"  # inside a staging folder: the tree, once it has passed every check
+
+#: Limits of an archive: the public one has some 5800 images of well under 1 MB each.
+MAX_MEMBERS, MAX_TOTAL_BYTES, MAX_FILE_BYTES = 20_000, 4 * 2**30, 64 * 2**20
+MAX_DOWNLOAD_BYTES = 2 * 2**30
+
+#: (height, width, SHA-256) as text, see `fingerprint`.
 Fingerprint = tuple[str, str, str]
 Source = Literal["environment", "repository", "download", "sample"]
 
@@ -320,6 +89,18 @@ class DataLocation:
         return self.source == "sample"
 
 
+class DataError(Exception):
+    """Something is wrong with the data; the message says what, and what to do."""
+
+
+class DataNotFoundError(DataError):
+    """There are no data here, and none could be downloaded."""
+
+
+class DamagedArchiveError(DataError):
+    """The downloaded archive is cut short, altered, incomplete or unsafe."""
+
+
 # --- finding -----------------------------------------------------------------------------
 
 
@@ -332,7 +113,7 @@ def find_data(
     sources: Iterable[str] = SOURCES,
     checksums: Path = CHECKSUMS,
     connect_timeout: float = 10.0,
-    stall_timeout: float = 60.0,
+    stall_timeout: float = 10.0,
     progress: bool = True,
 ) -> DataLocation:
     """The folder of the data set, downloaded first if need be.
@@ -343,10 +124,11 @@ def find_data(
     download: False only looks.
     sample_ok: take the synthetic sample when no server answers within connect_timeout
         seconds (or none may be asked).
-    force_sample: take the synthetic sample, whatever there is.
+    force_sample: take the synthetic sample in any case.
     stall_timeout: give up when a server sends nothing for so many seconds. One that
         is slow but keeps sending may take as long as it needs.
-    sources, checksums: URLs of archives, and the table of what they must hold.
+    sources: URLs of archives; a bad archive or no answer makes it try the next.
+    checksums: the table of the files that an archive must hold.
 
     Raises DataNotFoundError (also for a wrong KEYPOINTS_DATA), DamagedArchiveError,
     which the sample never hides, or DataError when the disk cannot be written.
@@ -393,7 +175,7 @@ def _named_folder(named: str) -> DataLocation:
 
 
 def _location(folder: Path, source: Source) -> DataLocation:
-    """Drawn faces are called a sample wherever they lie."""
+    """The location of `folder`; its source is `sample` if it holds drawn faces, wherever it lies."""
     from sample_faces import is_sample
 
     return DataLocation(folder, "sample" if is_sample(folder) else source)
@@ -406,7 +188,7 @@ def _draw_sample(data_folder: Path) -> DataLocation:
 
 
 def _silent_and_alive(sources: tuple[str, ...], seconds: float) -> tuple[str, list[str]]:
-    """Why nobody answered, or the sources to try: those that have answered, and those not heard of yet."""
+    """(Reasons, sources to try): those that have answered or may still answer; none if no server did."""
     answers = ask_servers(sources, seconds)
     reasons = "; ".join(f"{urlsplit(url).netloc}: {answer}" for url, answer in answers.items())
     alive = [url for url in sources if not answers.get(url)] if "" in answers.values() else []
@@ -441,9 +223,9 @@ def check_data(
 ) -> None:
     """Raise DataError unless `folder` holds the data.
 
-    The quick check reads both CSVs and looks for every file they list. The full
-    one decodes every image and compares size and pixels with `checksums`; with
-    checksums=None (data of one's own, the sample) it only decodes.
+    full: False reads both CSVs and looks for every file they list. True decodes every image and
+        compares size and pixels with `checksums`.
+    checksums: the table; None only decodes (other data, the sample).
     """
     folder = Path(folder)
     problem = _list_problem(folder)
@@ -480,7 +262,7 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _list_problem(folder: Path) -> str:
-    """What is wrong with the CSVs or missing of the files they list, or '' when all is there."""
+    """The problem of the CSVs or of the files they list, or '' when all is there."""
     absent = [name for name in CSV_FILES if not (folder / name).is_file()]
     if absent:
         return f"{some(absent)} cannot be found"
@@ -497,7 +279,7 @@ def _list_problem(folder: Path) -> str:
 
 
 def _pixel_problem(folder: Path, expected: Mapping[str, Fingerprint | None], progress: bool) -> str:
-    """Which files are missing, are no images or differ from `expected` (None: any image will do)."""
+    """The files that are missing, are no images or differ from `expected` (None: any image will do)."""
     absent, different = [], []
     for name in tqdm(expected, desc="checking", unit="file", leave=False, disable=not progress):
         try:
@@ -514,6 +296,249 @@ def _pixel_problem(folder: Path, expected: Mapping[str, Fingerprint | None], pro
     return "; ".join(problems)
 
 
+# --- installing ---------------------------------------------------------------------------
+
+
+def install_archive(
+    sources: Iterable[str],
+    folder: Path,
+    wanted: Iterable[str],
+    find_problem: Callable[[Path], str],
+    timeouts: tuple[float, float],
+    progress: bool = True,
+) -> None:
+    """Put the `wanted` files into `folder` from the first source whose archive is good.
+
+    wanted: relative paths, each in training/ or test/ or one of the two CSVs.
+    find_problem: given the unpacked tree, says what is wrong with it; '' when it is good.
+    timeouts: seconds to connect, and seconds in which a server may send nothing.
+    Raises DamagedArchiveError if an archive came but none was good, DataNotFoundError if none came,
+    or OSError (disk full). Then nothing is left behind in `folder`.
+    """
+    problems, damaged = [], False
+    for url in sources:
+        host = urlsplit(url).netloc
+        try:
+            _install_from(url, folder, wanted, find_problem, timeouts, progress)
+            return
+        except DamagedArchiveError as error:
+            damaged = True
+            problems.append(f"the archive of {host} is not the expected one: {error}")
+        except DataNotFoundError as error:
+            problems.append(f"{host} {error}")
+    told = "; ".join(problems)
+    if damaged:
+        raise DamagedArchiveError(
+            f"The data could not be downloaded: {told}. Nothing was kept; try again "
+            "later, or set KEYPOINTS_DATA to a folder that holds the data."
+        )
+    raise DataNotFoundError(f"no server has the archive ({told})")
+
+
+def _install_from(url: str, folder: Path, wanted, find_problem, timeouts, progress: bool) -> None:
+    staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
+    archive, tree = staging / "archive.zip", staging / "tree"
+    try:
+        _download(url, archive, timeouts, progress)
+        for part in IMAGE_FOLDERS:
+            (tree / part).mkdir(parents=True)
+        for name, content in _contents(archive, wanted):
+            (tree / name).write_bytes(content)
+        archive.unlink()
+        problem = find_problem(tree)
+        if problem:
+            raise DamagedArchiveError(problem)
+        if hasattr(os, "sync"):  # after a power cut, a tree called checked must not be an empty one
+            os.sync()
+        os.rename(tree, staging / CHECKED)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    _move_into_place(staging, folder)
+
+
+def some(names: list[str]) -> str:
+    """The first three names, and how many there are."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more ({len(names)} files)" if names[3:] else "")
+
+
+# --- downloading -------------------------------------------------------------------------
+
+
+def ask_servers(sources: tuple[str, ...], seconds: float) -> dict[str, str]:
+    """URL -> '' when its server answers, anything at all, else why not; within `seconds` altogether.
+
+    Returns as soon as the first source has answered; later ones may then be absent.
+    All are asked at once and in threads, because neither a name look-up nor a host
+    with many silent addresses keeps to the timeout of a single connection.
+    """
+    replies: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
+
+    def ask(url: str) -> None:
+        try:
+            requests.head(url, timeout=seconds, allow_redirects=True).close()
+            replies.put((url, ""))
+        except requests.RequestException as error:
+            replies.put((url, type(error).__name__))
+
+    for url in sources:
+        threading.Thread(target=ask, args=(url,), daemon=True).start()
+    deadline, answers = time.monotonic() + seconds, {}
+    while len(answers) < len(sources) and answers.get(sources[0]) != "":
+        try:
+            url, answer = replies.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            return {url: answers.get(url, "silence") for url in sources}
+        answers[url] = answer
+    return answers
+
+
+def _download(url: str, archive: Path, timeouts: tuple[float, float], progress: bool) -> None:
+    """The answer to `url` as the file `archive`; an error that begins with a verb if there is none."""
+    try:
+        with requests.get(url, timeout=timeouts, stream=True) as response:
+            response.raise_for_status()
+            _save(response, archive, progress)
+    except requests.HTTPError as error:
+        raise DataNotFoundError(f"answers {error.response.status_code}") from error
+    except requests.ConnectTimeout as error:
+        raise DataNotFoundError("does not answer") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise DamagedArchiveError(f"it broke off or stood still ({type(error).__name__})") from error
+
+
+def _save(response: requests.Response, archive: Path, progress: bool) -> None:
+    announced = response.headers.get("Content-Length", "")
+    total = int(announced) if announced.isdecimal() else None
+    received = 0
+    with (
+        open(archive, "wb") as file,
+        tqdm(total=total, desc="downloading", unit="B", unit_scale=True, disable=not progress) as bar,
+    ):
+        for chunk in response.iter_content(2**16):
+            received += len(chunk)
+            if received > MAX_DOWNLOAD_BYTES:
+                raise DamagedArchiveError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:g} GiB")
+            file.write(chunk)
+            bar.update(len(chunk))
+
+
+# --- unpacking ---------------------------------------------------------------------------
+
+
+def _contents(archive: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    """(relative path, bytes) of the wanted members; DamagedArchiveError for whatever is wrong inside."""
+    name = "the file"
+    damage = zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OSError
+    try:
+        with zipfile.ZipFile(archive) as bundle:
+            for name, info in _members(bundle, wanted).items():
+                with bundle.open(info) as stream:
+                    content = stream.read(info.file_size)  # no more than was announced
+                yield name, content
+    except damage as error:
+        raise DamagedArchiveError(f"{name} cannot be unpacked ({error})") from error
+
+
+def _members(bundle: zipfile.ZipFile, wanted: Iterable[str]) -> dict[str, zipfile.ZipInfo]:
+    """Wanted path -> its member, below whichever folder of the archive holds most of them."""
+    wanted = sorted(wanted)
+    files = _files_by_path(bundle)
+    root = _find_root(files, set(wanted))
+    missing = [name for name in wanted if root + name not in files]
+    if missing:
+        raise DamagedArchiveError(f"it lacks {some(missing)}")
+    members = {name: files[root + name] for name in wanted}
+    big = [name for name, info in members.items() if info.file_size > MAX_FILE_BYTES]
+    if big:
+        raise DamagedArchiveError(f"{some(big)} would take more than {MAX_FILE_BYTES // 2**20} MiB")
+    return members
+
+
+def _files_by_path(bundle: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    infos = bundle.infolist()
+    if len(infos) > MAX_MEMBERS or sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
+        raise DamagedArchiveError(f"it holds more than {MAX_MEMBERS} files or {MAX_TOTAL_BYTES // 2**30} GiB")
+    files = {}
+    for info in infos:
+        path = str(_safe_path(info.filename))
+        if path in files:
+            raise DamagedArchiveError(f"it holds {path} twice")
+        if not info.is_dir():
+            files[path] = info
+    return files
+
+
+def _find_root(files: Iterable[str], wanted: set[str]) -> str:
+    """The enclosing folder with a slash after it, or '': GitHub's archives have one, the other has none."""
+    roots = Counter()
+    for path in map(PurePosixPath, files):
+        for tail in (path.name, f"{path.parent.name}/{path.name}"):
+            if tail in wanted:
+                roots[str(path)[: -len(tail)]] += 1
+    return roots.most_common(1)[0][0] if roots else ""
+
+
+def _safe_path(name: str) -> PurePosixPath:
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive:
+        raise DamagedArchiveError(f"its member {name!r} points outside the folder it is unpacked into")
+    return path
+
+
+# --- moving into place -------------------------------------------------------------------
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Only one process works on `folder`; the system lets go of the lock when a process dies.
+
+    Windows cannot lock a folder: two downloads at once are not kept apart there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.name == "nt":
+        yield
+        return
+    import fcntl
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """Staging folders in `folder`: of an interrupted call, or of one that is running."""
+    return sorted(folder.glob(STAGING_PREFIX + "*"))
+
+
+def tidy(folder: Path) -> None:
+    """Finish the move of a checked tree that was interrupted, delete anything less; needs the lock."""
+    for staging in leftovers(folder):
+        if (staging / CHECKED).is_dir():
+            _move_into_place(staging, folder)
+        else:
+            shutil.rmtree(staging)
+    remove_leftovers(folder)
+
+
+def _move_into_place(staging: Path, folder: Path) -> None:
+    """Move the checked entries into `folder`, the CSVs last. Older entries of these names are kept aside."""
+    aside = folder / staging.name.replace(STAGING_PREFIX, "set-aside-")
+    for entry in ENTRIES:
+        new, target = staging / CHECKED / entry, folder / entry
+        if not new.exists():
+            continue  # moved before the interruption
+        if os.path.lexists(target):
+            aside.mkdir(exist_ok=True)
+            os.replace(target, aside / entry)
+            print(f"{target} was incomplete or belonged to incomplete data: now in {aside}.", file=sys.stderr)
+        os.replace(new, target)
+    shutil.rmtree(staging)
+
+
 # --- the committed tables ------------------------------------------------------------------
 
 
@@ -525,8 +550,6 @@ def read_checksums(file: Path) -> dict[str, Fingerprint]:
 
 def write_checksums(folder: Path, target_folder: Path = DATA_FOLDER) -> None:
     """Write checksums.csv and splits.csv of the labelled images in `folder`."""
-    from data_load import assign_splits, identity_of
-
     folder = Path(folder)
     names = sorted(_listed(folder))
     checksums = [(name, *fingerprint(folder / name)) for name in [*CSV_FILES, *names]]
@@ -538,19 +561,17 @@ def write_checksums(folder: Path, target_folder: Path = DATA_FOLDER) -> None:
 
 
 def _write_csv(target: Path, header: Iterable[str], rows: Iterable[tuple]) -> None:
-    beside = target.with_name(target.name + ".new")
-    with open(beside, "w", newline="", encoding="utf-8") as stream:
+    with atomic_path(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    os.replace(beside, target)
 
 
 # --- command line ------------------------------------------------------------------------
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Find, check or tabulate the data, and return the exit code."""
+    """Find, check or tabulate the data. Returns the exit code."""
     parser = argparse.ArgumentParser(description="Find the data set, or download it, and say where it is.")
     parser.add_argument("--data", choices=("real", "sample"), default="real", help="sample: drawn faces")
     parser.add_argument("--check", action="store_true", help="compare the pixels of every labelled image")
