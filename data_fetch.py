@@ -33,6 +33,7 @@ import requests
 import urllib3
 from tqdm import tqdm
 
+import sample_faces
 from data_load import assign_splits, identity_of, read_keypoints_csv
 from files import atomic_path, cv2, read_image, remove_leftovers
 
@@ -163,7 +164,7 @@ def find_data(
 
 
 def _named_folder(named: str) -> DataLocation:
-    folder = (REPOSITORY / Path(named).expanduser()).resolve()
+    folder = (REPOSITORY / os.path.expanduser(named)).resolve()
     problem = _list_problem(folder) if folder.is_dir() else "there is no such folder"
     if problem:
         raise DataNotFoundError(
@@ -176,15 +177,11 @@ def _named_folder(named: str) -> DataLocation:
 
 def _location(folder: Path, source: Source) -> DataLocation:
     """The location of `folder`; its source is `sample` if it holds drawn faces, wherever it lies."""
-    from sample_faces import is_sample
-
-    return DataLocation(folder, "sample" if is_sample(folder) else source)
+    return DataLocation(folder, "sample" if sample_faces.is_sample(folder) else source)
 
 
 def _draw_sample(data_folder: Path) -> DataLocation:
-    from sample_faces import write_sample
-
-    return DataLocation(write_sample(data_folder / "sample"), "sample")
+    return DataLocation(sample_faces.write_sample(data_folder / "sample"), "sample")
 
 
 def _silent_and_alive(sources: tuple[str, ...], seconds: float) -> tuple[str, list[str]]:
