@@ -1,4 +1,4 @@
-"""Where the images are: find them, or download, check and move them into place.
+"""The images: find them, or download them, check them and move them into place.
 
     python data_fetch.py                  # find or download, and print where
     python data_fetch.py --check          # also compare the pixels of every labelled image
@@ -29,15 +29,27 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Literal
 from urllib.parse import urlsplit
 
-import pooch
 import requests
+import urllib3
 from tqdm import tqdm
 
-from data_load import read_keypoints_csv
-from files import cv2, read_image
+import sample_faces
+from data_load import assign_splits, identity_of, read_keypoints_csv
+from files import atomic_path, cv2, read_image, remove_leftovers
 
-# --- the archive --------------------------------------------------------------------------------
+__all__ = [
+    "DamagedArchiveError",
+    "DataError",
+    "DataLocation",
+    "DataNotFoundError",
+    "check_data",
+    "data_checksum",
+    "find_data",
+]
 
+REPOSITORY = Path(__file__).resolve().parent
+DATA_FOLDER = REPOSITORY / "data"
+CHECKSUMS = DATA_FOLDER / "checksums.csv"
 
 #: Tried in this order. In the second, the data are in <repository>-<commit>/data/.
 SOURCES = (
@@ -47,7 +59,7 @@ SOURCES = (
 
 IMAGE_FOLDERS = ("training", "test")
 CSV_FILES = tuple(f"{folder}_frames_keypoints.csv" for folder in IMAGE_FOLDERS)
-#: In the order in which they are moved into place: without the CSVs nothing counts as complete.
+#: In the order in which they are moved into place: data without the CSVs do not count as complete.
 ENTRIES = (*IMAGE_FOLDERS, *CSV_FILES)
 
 STAGING_PREFIX = ".staging-"
@@ -55,6 +67,27 @@ CHECKED = "checked"  # inside a staging folder: the tree, once it has passed eve
 
 #: Limits of an archive: the public one has some 5800 images of well under 1 MB each.
 MAX_MEMBERS, MAX_TOTAL_BYTES, MAX_FILE_BYTES = 20_000, 4 * 2**30, 64 * 2**20
+MAX_DOWNLOAD_BYTES = 2 * 2**30
+
+#: (height, width, SHA-256) as text, see `fingerprint`.
+Fingerprint = tuple[str, str, str]
+Source = Literal["environment", "repository", "download", "sample"]
+
+
+@dataclass(frozen=True)
+class DataLocation:
+    """A folder with training/, test/ and their two CSVs, and how it was found.
+
+    `environment` means named by KEYPOINTS_DATA; `sample` means drawn faces, which
+    are good for trying the code and not for results.
+    """
+
+    folder: Path
+    source: Source
+
+    @property
+    def is_sample(self) -> bool:
+        return self.source == "sample"
 
 
 class DataError(Exception):
@@ -69,6 +102,200 @@ class DamagedArchiveError(DataError):
     """The downloaded archive is cut short, altered, incomplete or unsafe."""
 
 
+# --- finding -----------------------------------------------------------------------------
+
+
+def find_data(
+    download: bool = True,
+    sample_ok: bool = False,
+    *,
+    force_sample: bool = False,
+    data_folder: Path = DATA_FOLDER,
+    sources: Iterable[str] = SOURCES,
+    checksums: Path = CHECKSUMS,
+    connect_timeout: float = 10.0,
+    stall_timeout: float = 10.0,
+    progress: bool = True,
+) -> DataLocation:
+    """The folder of the data set, downloaded first if need be.
+
+    KEYPOINTS_DATA goes before everything but force_sample: a folder (a relative
+    path counts from the repository), or the word `sample`.
+
+    download: False only looks.
+    sample_ok: take the synthetic sample when no server answers within connect_timeout
+        seconds (or none may be asked).
+    force_sample: take the synthetic sample in any case.
+    stall_timeout: give up when a server sends nothing for so many seconds. One that
+        is slow but keeps sending may take as long as it needs.
+    sources: URLs of archives; a bad archive or no answer makes it try the next.
+    checksums: the table of the files that an archive must hold.
+
+    Raises DataNotFoundError (also for a wrong KEYPOINTS_DATA), DamagedArchiveError,
+    which the sample never hides, or DataError when the disk cannot be written.
+    """
+    named = os.environ.get("KEYPOINTS_DATA", "").strip()
+    force_sample = force_sample or named == "sample"
+    if named and not force_sample:
+        return _named_folder(named)
+    data_folder, sources = Path(data_folder), tuple(sources)
+    if not force_sample and not leftovers(data_folder) and not _list_problem(data_folder):
+        return _location(data_folder, "repository")
+    try:
+        with one_at_a_time(data_folder):
+            tidy(data_folder)
+            if force_sample:
+                return _draw_sample(data_folder)
+            missing = _list_problem(data_folder)
+            if not missing:  # another process, or the unfinished move of an earlier one
+                return _location(data_folder, "repository")
+            silent, alive = _silent_and_alive(sources, connect_timeout) if download else ("not asked", ())
+            if not alive and sample_ok:
+                return _draw_sample(data_folder)
+            if not alive:
+                raise _not_found(data_folder, missing, f"no server could be reached ({silent})")
+            _install(data_folder, alive, checksums, (connect_timeout, stall_timeout), progress)
+    except OSError as error:
+        raise DataError(
+            f"The data could not be put into {data_folder}: {error}. Check the permissions of that folder "
+            "and the free space (about 1 GB), or set KEYPOINTS_DATA to a folder that already holds the data."
+        ) from error
+    return DataLocation(data_folder, "download")
+
+
+def _named_folder(named: str) -> DataLocation:
+    folder = (REPOSITORY / os.path.expanduser(named)).resolve()
+    problem = _list_problem(folder) if folder.is_dir() else "there is no such folder"
+    if problem:
+        raise DataNotFoundError(
+            f"KEYPOINTS_DATA names {folder}, but {problem}. It must be a folder with training/, test/, "
+            f"{' and '.join(CSV_FILES)} (a relative path counts from {REPOSITORY}), or the word `sample`; "
+            "unset it to use data/ or the download."
+        )
+    return _location(folder, "environment")
+
+
+def _location(folder: Path, source: Source) -> DataLocation:
+    """The location of `folder`; its source is `sample` if it holds drawn faces, wherever it lies."""
+    return DataLocation(folder, "sample" if sample_faces.is_sample(folder) else source)
+
+
+def _draw_sample(data_folder: Path) -> DataLocation:
+    return DataLocation(sample_faces.write_sample(data_folder / "sample"), "sample")
+
+
+def _silent_and_alive(sources: tuple[str, ...], seconds: float) -> tuple[str, list[str]]:
+    """(Reasons, sources to try): those that have answered or may still answer; none if no server did."""
+    answers = ask_servers(sources, seconds)
+    reasons = "; ".join(f"{urlsplit(url).netloc}: {answer}" for url, answer in answers.items())
+    alive = [url for url in sources if not answers.get(url)] if "" in answers.values() else []
+    return f"{reasons}, within {seconds:g} s", alive
+
+
+def _install(folder: Path, sources: list[str], checksums: Path, timeouts, progress: bool) -> None:
+    expected = read_checksums(checksums)
+
+    def find_problem(tree: Path) -> str:
+        return _pixel_problem(tree, expected, progress) or _list_problem(tree)
+
+    try:
+        install_archive(sources, folder, expected, find_problem, timeouts, progress)
+    except DataNotFoundError as error:
+        raise _not_found(folder, "nothing is complete", str(error)) from error
+
+
+def _not_found(data_folder: Path, missing: str, tried: str) -> DataNotFoundError:
+    return DataNotFoundError(
+        f"There are no data: in {data_folder}, {missing}; {tried}. Set KEYPOINTS_DATA to a folder that has "
+        f"them, or unpack {SOURCES[0]} into {data_folder}, or connect to the internet and try again, or take "
+        "the synthetic sample of drawn faces with `--data sample` (KEYPOINTS_DATA=sample)."
+    )
+
+
+# --- checking ----------------------------------------------------------------------------
+
+
+def check_data(
+    folder: Path, full: bool = False, checksums: Path | None = CHECKSUMS, progress: bool = False
+) -> None:
+    """Raise DataError unless `folder` holds the data.
+
+    full: False reads both CSVs and looks for every file they list. True decodes every image and
+        compares size and pixels with `checksums`.
+    checksums: the table; None only decodes (other data, the sample).
+    """
+    folder = Path(folder)
+    problem = _list_problem(folder)
+    if not problem and full:
+        expected = read_checksums(checksums) if checksums else dict.fromkeys(_listed(folder))
+        problem = _pixel_problem(folder, expected, progress)
+    if problem:
+        raise DataError(f"The data in {folder} are not right: {problem}. Remove them and fetch them anew.")
+
+
+def data_checksum(folder: Path) -> str:
+    """16 hex digits that tell data sets apart: a digest over both CSVs (names and keypoints)."""
+    digests = "".join(fingerprint(Path(folder) / name)[2] for name in CSV_FILES)
+    return hashlib.sha256(digests.encode()).hexdigest()[:16]
+
+
+def fingerprint(path: Path) -> Fingerprint:
+    """(height, width, SHA-256) of an image's decoded RGB bytes in C order; ('', '', SHA-256) of a CSV.
+
+    Neither the container (PNG, lossless WebP) nor a CSV's line ends make a difference.
+    """
+    if path.suffix == ".csv":
+        return "", "", hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
+    image = read_image(path)
+    return str(image.shape[0]), str(image.shape[1]), hashlib.sha256(image.tobytes()).hexdigest()
+
+
+def _names(folder: Path, part: str) -> list[str]:
+    return read_keypoints_csv(folder / f"{part}_frames_keypoints.csv")[0]
+
+
+def _listed(folder: Path) -> list[str]:
+    return [f"{part}/{name}" for part in IMAGE_FOLDERS for name in _names(folder, part)]
+
+
+def _list_problem(folder: Path) -> str:
+    """The problem of the CSVs or of the files they list, or '' when all is there."""
+    absent = [name for name in CSV_FILES if not (folder / name).is_file()]
+    if absent:
+        return f"{some(absent)} cannot be found"
+    for part in IMAGE_FOLDERS:
+        try:
+            names = _names(folder, part)
+        except ValueError as error:
+            return str(error)
+        if not names:
+            return f"{part}_frames_keypoints.csv lists no image"
+        present = set(os.listdir(folder / part)) if (folder / part).is_dir() else set()
+        absent += [f"{part}/{name}" for name in names if name not in present]
+    return f"{some(absent)} cannot be found, though the CSVs list them" if absent else ""
+
+
+def _pixel_problem(folder: Path, expected: Mapping[str, Fingerprint | None], progress: bool) -> str:
+    """The files that are missing, are no images or differ from `expected` (None: any image will do)."""
+    absent, different = [], []
+    for name in tqdm(expected, desc="checking", unit="file", leave=False, disable=not progress):
+        try:
+            found = fingerprint(folder / name)
+        except FileNotFoundError:
+            absent.append(name)
+        except (ValueError, cv2.error):
+            different.append(f"{name} (no image)")
+        else:
+            if expected[name] not in (None, found):
+                different.append(name)
+    problems = [f"{some(absent)} cannot be found"] if absent else []
+    problems += [f"not as in the original data set: {some(different)}"] if different else []
+    return "; ".join(problems)
+
+
+# --- installing ---------------------------------------------------------------------------
+
+
 def install_archive(
     sources: Iterable[str],
     folder: Path,
@@ -77,18 +304,39 @@ def install_archive(
     timeouts: tuple[float, float],
     progress: bool = True,
 ) -> None:
-    """Download from the first source that works and put the `wanted` files into `folder`.
+    """Put the `wanted` files into `folder` from the first source whose archive is good.
 
     wanted: relative paths, each in training/ or test/ or one of the two CSVs.
-    find_problem: looks at the unpacked tree before it is moved; '' when it is good.
+    find_problem: given the unpacked tree, says what is wrong with it; '' when it is good.
     timeouts: seconds to connect, and seconds in which a server may send nothing.
-    Raises DamagedArchiveError, DataNotFoundError or OSError (disk full), with
-    nothing left behind in `folder`.
+    Raises DamagedArchiveError if an archive came but none was good, DataNotFoundError if none came,
+    or OSError (disk full). Then nothing is left behind in `folder`.
     """
+    problems, damaged = [], False
+    for url in sources:
+        host = urlsplit(url).netloc
+        try:
+            _install_from(url, folder, wanted, find_problem, timeouts, progress)
+            return
+        except DamagedArchiveError as error:
+            damaged = True
+            problems.append(f"the archive of {host} is not the expected one: {error}")
+        except DataNotFoundError as error:
+            problems.append(f"{host} {error}")
+    told = "; ".join(problems)
+    if damaged:
+        raise DamagedArchiveError(
+            f"The data could not be downloaded: {told}. Nothing was kept; try again "
+            "later, or set KEYPOINTS_DATA to a folder that holds the data."
+        )
+    raise DataNotFoundError(f"no server has the archive ({told})")
+
+
+def _install_from(url: str, folder: Path, wanted, find_problem, timeouts, progress: bool) -> None:
     staging = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=folder))
     archive, tree = staging / "archive.zip", staging / "tree"
     try:
-        _download(sources, archive, timeouts, progress)
+        _download(url, archive, timeouts, progress)
         for part in IMAGE_FOLDERS:
             (tree / part).mkdir(parents=True)
         for name, content in _contents(archive, wanted):
@@ -96,7 +344,7 @@ def install_archive(
         archive.unlink()
         problem = find_problem(tree)
         if problem:
-            raise _damaged(problem)
+            raise DamagedArchiveError(problem)
         if hasattr(os, "sync"):  # after a power cut, a tree called checked must not be an empty one
             os.sync()
         os.rename(tree, staging / CHECKED)
@@ -104,13 +352,6 @@ def install_archive(
         shutil.rmtree(staging, ignore_errors=True)
         raise
     _move_into_place(staging, folder)
-
-
-def _damaged(problem: str) -> DamagedArchiveError:
-    return DamagedArchiveError(
-        f"The downloaded archive is not the expected one: {problem}. Nothing of it was kept; try again "
-        "later, or set KEYPOINTS_DATA to a folder that holds the data."
-    )
 
 
 def some(names: list[str]) -> str:
@@ -149,26 +390,34 @@ def ask_servers(sources: tuple[str, ...], seconds: float) -> dict[str, str]:
     return answers
 
 
-def _download(sources: Iterable[str], archive: Path, timeouts: tuple[float, float], progress: bool) -> None:
-    """The first source that arrives whole, as the file `archive`."""
-    get = pooch.HTTPDownloader(progressbar=progress, chunk_size=2**16, timeout=timeouts)
-    problems, broke_off = [], False
-    for url in sources:
-        host = urlsplit(url).netloc
-        try:
-            get(url, str(archive), None)
-            return
-        except requests.HTTPError as error:
-            problems.append(f"{host} answers {error.response.status_code}")
-        except requests.ConnectTimeout:
-            problems.append(f"{host} does not answer")
-        except requests.RequestException as error:
-            broke_off = True
-            problems.append(f"the transfer from {host} broke off or stood still ({type(error).__name__})")
-    told = "; ".join(problems)
-    if broke_off:
-        raise DamagedArchiveError(f"The archive did not arrive whole: {told}. Nothing was kept; try again.")
-    raise DataNotFoundError(f"no server has the archive ({told})")
+def _download(url: str, archive: Path, timeouts: tuple[float, float], progress: bool) -> None:
+    """The answer to `url` as the file `archive`; an error that begins with a verb if there is none."""
+    try:
+        with requests.get(url, timeout=timeouts, stream=True) as response:
+            response.raise_for_status()
+            _save(response, archive, progress)
+    except requests.HTTPError as error:
+        raise DataNotFoundError(f"answers {error.response.status_code}") from error
+    except requests.ConnectTimeout as error:
+        raise DataNotFoundError("does not answer") from error
+    except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+        raise DamagedArchiveError(f"it broke off or stood still ({type(error).__name__})") from error
+
+
+def _save(response: requests.Response, archive: Path, progress: bool) -> None:
+    announced = response.headers.get("Content-Length", "")
+    total = int(announced) if announced.isdecimal() else None
+    received = 0
+    with (
+        open(archive, "wb") as file,
+        tqdm(total=total, desc="downloading", unit="B", unit_scale=True, disable=not progress) as bar,
+    ):
+        for chunk in response.iter_content(2**16):
+            received += len(chunk)
+            if received > MAX_DOWNLOAD_BYTES:
+                raise DamagedArchiveError(f"it has more than {MAX_DOWNLOAD_BYTES / 2**30:g} GiB")
+            file.write(chunk)
+            bar.update(len(chunk))
 
 
 # --- unpacking ---------------------------------------------------------------------------
@@ -185,7 +434,7 @@ def _contents(archive: Path, wanted: Iterable[str]) -> Iterator[tuple[str, bytes
                     content = stream.read(info.file_size)  # no more than was announced
                 yield name, content
     except damage as error:
-        raise _damaged(f"{name} cannot be unpacked ({error})") from error
+        raise DamagedArchiveError(f"{name} cannot be unpacked ({error})") from error
 
 
 def _members(bundle: zipfile.ZipFile, wanted: Iterable[str]) -> dict[str, zipfile.ZipInfo]:
@@ -195,23 +444,23 @@ def _members(bundle: zipfile.ZipFile, wanted: Iterable[str]) -> dict[str, zipfil
     root = _find_root(files, set(wanted))
     missing = [name for name in wanted if root + name not in files]
     if missing:
-        raise _damaged(f"it lacks {some(missing)}")
+        raise DamagedArchiveError(f"it lacks {some(missing)}")
     members = {name: files[root + name] for name in wanted}
     big = [name for name, info in members.items() if info.file_size > MAX_FILE_BYTES]
     if big:
-        raise _damaged(f"{some(big)} would take more than {MAX_FILE_BYTES // 2**20} MiB")
+        raise DamagedArchiveError(f"{some(big)} would take more than {MAX_FILE_BYTES // 2**20} MiB")
     return members
 
 
 def _files_by_path(bundle: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     infos = bundle.infolist()
     if len(infos) > MAX_MEMBERS or sum(info.file_size for info in infos) > MAX_TOTAL_BYTES:
-        raise _damaged(f"it holds more than {MAX_MEMBERS} files or {MAX_TOTAL_BYTES // 2**30} GiB")
+        raise DamagedArchiveError(f"it holds more than {MAX_MEMBERS} files or {MAX_TOTAL_BYTES // 2**30} GiB")
     files = {}
     for info in infos:
         path = str(_safe_path(info.filename))
         if path in files:
-            raise _damaged(f"it holds {path} twice")
+            raise DamagedArchiveError(f"it holds {path} twice")
         if not info.is_dir():
             files[path] = info
     return files
@@ -230,7 +479,7 @@ def _find_root(files: Iterable[str], wanted: set[str]) -> str:
 def _safe_path(name: str) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or PureWindowsPath(name).drive:
-        raise _damaged(f"its member {name!r} points outside the folder it is unpacked into")
+        raise DamagedArchiveError(f"its member {name!r} points outside the folder it is unpacked into")
     return path
 
 
@@ -258,7 +507,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Staging folders in `folder`: of an interrupted call, or of one at work."""
+    """Staging folders in `folder`: of an interrupted call, or of one that is running."""
     return sorted(folder.glob(STAGING_PREFIX + "*"))
 
 
@@ -269,10 +518,11 @@ def tidy(folder: Path) -> None:
             _move_into_place(staging, folder)
         else:
             shutil.rmtree(staging)
+    remove_leftovers(folder)
 
 
 def _move_into_place(staging: Path, folder: Path) -> None:
-    """Move the checked entries into `folder`, the CSVs last. What lay there before is kept aside."""
+    """Move the checked entries into `folder`, the CSVs last. Older entries of these names are kept aside."""
     aside = folder / staging.name.replace(STAGING_PREFIX, "set-aside-")
     for entry in ENTRIES:
         new, target = staging / CHECKED / entry, folder / entry
@@ -286,234 +536,6 @@ def _move_into_place(staging: Path, folder: Path) -> None:
     shutil.rmtree(staging)
 
 
-__all__ = [
-    "DamagedArchiveError",
-    "DataError",
-    "DataLocation",
-    "DataNotFoundError",
-    "check_data",
-    "data_checksum",
-    "find_data",
-]
-
-REPOSITORY = Path(__file__).resolve().parent
-DATA_FOLDER = REPOSITORY / "data"
-CHECKSUMS = DATA_FOLDER / "checksums.csv"
-
-Fingerprint = tuple[str, str, str]
-Source = Literal["environment", "repository", "download", "sample"]
-
-
-@dataclass(frozen=True)
-class DataLocation:
-    """A folder with training/, test/ and their two CSVs, and how it was found.
-
-    `environment` means named by KEYPOINTS_DATA; `sample` means drawn faces, which
-    are good for trying the code and not for results.
-    """
-
-    folder: Path
-    source: Source
-
-    @property
-    def is_sample(self) -> bool:
-        return self.source == "sample"
-
-
-# --- finding -----------------------------------------------------------------------------
-
-
-def find_data(
-    download: bool = True,
-    sample_ok: bool = False,
-    *,
-    force_sample: bool = False,
-    data_folder: Path = DATA_FOLDER,
-    sources: Iterable[str] = SOURCES,
-    checksums: Path = CHECKSUMS,
-    connect_timeout: float = 10.0,
-    stall_timeout: float = 60.0,
-    progress: bool = True,
-) -> DataLocation:
-    """The folder of the data set, downloaded first if need be.
-
-    KEYPOINTS_DATA goes before everything but force_sample: a folder (a relative
-    path counts from the repository), or the word `sample`.
-
-    download: False only looks.
-    sample_ok: take the synthetic sample when no server answers within connect_timeout
-        seconds (or none may be asked).
-    force_sample: take the synthetic sample, whatever there is.
-    stall_timeout: give up when a server sends nothing for so many seconds. One that
-        is slow but keeps sending may take as long as it needs.
-    sources, checksums: URLs of archives, and the table of what they must hold.
-
-    Raises DataNotFoundError (also for a wrong KEYPOINTS_DATA), DamagedArchiveError,
-    which the sample never hides, or DataError when the disk cannot be written.
-    """
-    named = os.environ.get("KEYPOINTS_DATA", "").strip()
-    force_sample = force_sample or named == "sample"
-    if named and not force_sample:
-        return _named_folder(named)
-    data_folder, sources = Path(data_folder), tuple(sources)
-    if not force_sample and not leftovers(data_folder) and not _list_problem(data_folder):
-        return _location(data_folder, "repository")
-    try:
-        with one_at_a_time(data_folder):
-            tidy(data_folder)
-            if force_sample:
-                return _draw_sample(data_folder)
-            missing = _list_problem(data_folder)
-            if not missing:  # another process, or the unfinished move of an earlier one
-                return _location(data_folder, "repository")
-            silent, alive = _silent_and_alive(sources, connect_timeout) if download else ("not asked", ())
-            if not alive and sample_ok:
-                return _draw_sample(data_folder)
-            if not alive:
-                raise _not_found(data_folder, missing, f"no server could be reached ({silent})")
-            _install(data_folder, alive, checksums, (connect_timeout, stall_timeout), progress)
-    except OSError as error:
-        raise DataError(
-            f"The data could not be put into {data_folder}: {error}. Check the permissions of that folder "
-            "and the free space (about 1 GB), or set KEYPOINTS_DATA to a folder that already holds the data."
-        ) from error
-    return DataLocation(data_folder, "download")
-
-
-def _named_folder(named: str) -> DataLocation:
-    folder = (REPOSITORY / Path(named).expanduser()).resolve()
-    problem = _list_problem(folder) if folder.is_dir() else "there is no such folder"
-    if problem:
-        raise DataNotFoundError(
-            f"KEYPOINTS_DATA names {folder}, but {problem}. It must be a folder with training/, test/, "
-            f"{' and '.join(CSV_FILES)} (a relative path counts from {REPOSITORY}), or the word `sample`; "
-            "unset it to use data/ or the download."
-        )
-    return _location(folder, "environment")
-
-
-def _location(folder: Path, source: Source) -> DataLocation:
-    """Drawn faces are called a sample wherever they lie."""
-    from sample_faces import is_sample
-
-    return DataLocation(folder, "sample" if is_sample(folder) else source)
-
-
-def _draw_sample(data_folder: Path) -> DataLocation:
-    from sample_faces import write_sample
-
-    return DataLocation(write_sample(data_folder / "sample"), "sample")
-
-
-def _silent_and_alive(sources: tuple[str, ...], seconds: float) -> tuple[str, list[str]]:
-    """Why nobody answered, or the sources to try: those that have answered, and those not heard of yet."""
-    answers = ask_servers(sources, seconds)
-    reasons = "; ".join(f"{urlsplit(url).netloc}: {answer}" for url, answer in answers.items())
-    alive = [url for url in sources if not answers.get(url)] if "" in answers.values() else []
-    return f"{reasons}, within {seconds:g} s", alive
-
-
-def _install(folder: Path, sources: list[str], checksums: Path, timeouts, progress: bool) -> None:
-    expected = read_checksums(checksums)
-
-    def find_problem(tree: Path) -> str:
-        return _pixel_problem(tree, expected, progress) or _list_problem(tree)
-
-    try:
-        install_archive(sources, folder, expected, find_problem, timeouts, progress)
-    except DataNotFoundError as error:
-        raise _not_found(folder, "nothing is complete", str(error)) from error
-
-
-def _not_found(data_folder: Path, missing: str, tried: str) -> DataNotFoundError:
-    return DataNotFoundError(
-        f"There are no data: in {data_folder}, {missing}; {tried}. Set KEYPOINTS_DATA to a folder that has "
-        f"them, or unpack {SOURCES[0]} into {data_folder}, or connect to the internet and try again, or take "
-        "the synthetic sample of drawn faces with `--data sample` (KEYPOINTS_DATA=sample)."
-    )
-
-
-# --- checking ----------------------------------------------------------------------------
-
-
-def check_data(
-    folder: Path, full: bool = False, checksums: Path | None = CHECKSUMS, progress: bool = False
-) -> None:
-    """Raise DataError unless `folder` holds the data.
-
-    The quick check reads both CSVs and looks for every file they list. The full
-    one decodes every image and compares size and pixels with `checksums`; with
-    checksums=None (data of one's own, the sample) it only decodes.
-    """
-    folder = Path(folder)
-    problem = _list_problem(folder)
-    if not problem and full:
-        expected = read_checksums(checksums) if checksums else dict.fromkeys(_listed(folder))
-        problem = _pixel_problem(folder, expected, progress)
-    if problem:
-        raise DataError(f"The data in {folder} are not right: {problem}. Remove them and fetch them anew.")
-
-
-def data_checksum(folder: Path) -> str:
-    """16 hex digits that tell data sets apart: a digest over both CSVs (names and keypoints)."""
-    digests = "".join(fingerprint(Path(folder) / name)[2] for name in CSV_FILES)
-    return hashlib.sha256(digests.encode()).hexdigest()[:16]
-
-
-def fingerprint(path: Path) -> Fingerprint:
-    """(height, width, SHA-256) of an image's decoded RGB bytes in C order; ('', '', SHA-256) of a CSV.
-
-    Neither the container (PNG, lossless WebP) nor a CSV's line ends make a difference.
-    """
-    if path.suffix == ".csv":
-        return "", "", hashlib.sha256(path.read_bytes().replace(b"\r\n", b"\n")).hexdigest()
-    image = read_image(path)
-    return str(image.shape[0]), str(image.shape[1]), hashlib.sha256(image.tobytes()).hexdigest()
-
-
-def _names(folder: Path, part: str) -> list[str]:
-    return read_keypoints_csv(folder / f"{part}_frames_keypoints.csv")[0]
-
-
-def _listed(folder: Path) -> list[str]:
-    return [f"{part}/{name}" for part in IMAGE_FOLDERS for name in _names(folder, part)]
-
-
-def _list_problem(folder: Path) -> str:
-    """What is wrong with the CSVs or missing of the files they list, or '' when all is there."""
-    absent = [name for name in CSV_FILES if not (folder / name).is_file()]
-    if absent:
-        return f"{some(absent)} cannot be found"
-    for part in IMAGE_FOLDERS:
-        try:
-            names = _names(folder, part)
-        except ValueError as error:
-            return str(error)
-        if not names:
-            return f"{part}_frames_keypoints.csv lists no image"
-        present = set(os.listdir(folder / part)) if (folder / part).is_dir() else set()
-        absent += [f"{part}/{name}" for name in names if name not in present]
-    return f"{some(absent)} cannot be found, though the CSVs list them" if absent else ""
-
-
-def _pixel_problem(folder: Path, expected: Mapping[str, Fingerprint | None], progress: bool) -> str:
-    """Which files are missing, are no images or differ from `expected` (None: any image will do)."""
-    absent, different = [], []
-    for name in tqdm(expected, desc="checking", unit="file", leave=False, disable=not progress):
-        try:
-            found = fingerprint(folder / name)
-        except FileNotFoundError:
-            absent.append(name)
-        except (ValueError, cv2.error):
-            different.append(f"{name} (no image)")
-        else:
-            if expected[name] not in (None, found):
-                different.append(name)
-    problems = [f"{some(absent)} cannot be found"] if absent else []
-    problems += [f"not as in the original data set: {some(different)}"] if different else []
-    return "; ".join(problems)
-
-
 # --- the committed tables ------------------------------------------------------------------
 
 
@@ -525,8 +547,6 @@ def read_checksums(file: Path) -> dict[str, Fingerprint]:
 
 def write_checksums(folder: Path, target_folder: Path = DATA_FOLDER) -> None:
     """Write checksums.csv and splits.csv of the labelled images in `folder`."""
-    from data_load import assign_splits, identity_of
-
     folder = Path(folder)
     names = sorted(_listed(folder))
     checksums = [(name, *fingerprint(folder / name)) for name in [*CSV_FILES, *names]]
@@ -538,19 +558,17 @@ def write_checksums(folder: Path, target_folder: Path = DATA_FOLDER) -> None:
 
 
 def _write_csv(target: Path, header: Iterable[str], rows: Iterable[tuple]) -> None:
-    beside = target.with_name(target.name + ".new")
-    with open(beside, "w", newline="", encoding="utf-8") as stream:
+    with atomic_path(target) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
-    os.replace(beside, target)
 
 
 # --- command line ------------------------------------------------------------------------
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Find, check or tabulate the data, and return the exit code."""
+    """Find, check or tabulate the data. Returns the exit code."""
     parser = argparse.ArgumentParser(description="Find the data set, or download it, and say where it is.")
     parser.add_argument("--data", choices=("real", "sample"), default="real", help="sample: drawn faces")
     parser.add_argument("--check", action="store_true", help="compare the pixels of every labelled image")

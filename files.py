@@ -136,19 +136,19 @@ def _read(stream: BinaryIO, name: str, max_bytes: int) -> np.ndarray:
     if not size:
         raise ValueError(f"{name} is empty (0 bytes)")
     _check_memory(size, name, max_bytes)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # damaged metadata, large images: the pixels are what counts
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged metadata, large images: only the pixels count
+        try:
             with Image.open(stream, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
                 pixels, orientation = _from_pillow(image, name, max_bytes, stream)
-        del image  # its memory, before the pixels are turned
-        return _upright(pixels, orientation)
-    except UnidentifiedImageError:
-        return _from_array(_decode_with_opencv(stream, name, max_bytes), name)
-    except (MemoryError, _ImageError):
-        raise
-    except Exception as error:  # decoders raise a family of unrelated types on damaged files
-        raise ValueError(f"{name} cannot be decoded as an image: {error}") from error
+            del image  # its memory, before the pixels are turned
+            return _upright(pixels, orientation)
+        except UnidentifiedImageError:
+            return _from_array(_decode_with_opencv(stream, name, max_bytes), name)
+        except (MemoryError, _ImageError):
+            raise
+        except Exception as error:  # decoders raise a family of unrelated types on damaged files
+            raise ValueError(f"{name} cannot be decoded as an image: {error}") from error
 
 
 class _ImageError(ValueError):

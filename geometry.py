@@ -1,8 +1,8 @@
-"""Boxes, square crops and the one warp that moves pixels and keypoints alike.
+"""Boxes, square crops, and the one warp for pixels and keypoints.
 
 Convention (everywhere in this repository): x to the right, y down, in pixels.
 Pixel (0, 0) is centred at the coordinate (0, 0) and covers [-0.5, 0.5) in both
-directions. A resize by s is therefore x' = (x + 0.5) * s - 0.5, and mirroring an
+directions. A resize by s is therefore x' = (x + 0.5) * s - 0.5, and a flip of an
 image W pixels wide is x' = W - 1 - x.
 
 A `box_xyxy` counts pixel *edges*: [left, top, right, bottom] with right and
@@ -29,7 +29,10 @@ def interocular_distance(keypoints: np.ndarray) -> np.ndarray:
 
 
 def check_box(box_xyxy) -> np.ndarray:
-    """`box_xyxy` as (4,) float64, or a ValueError if it is not finite or has no area."""
+    """`box_xyxy` as (4,) float64.
+
+    Raises ValueError for another shape, for numbers that are not finite, and for a box without area.
+    """
     box = np.asarray(box_xyxy, dtype=np.float64)
     if box.shape != (4,) or not np.isfinite(box).all():
         raise ValueError(f"a box must be four finite numbers [left, top, right, bottom], got {box_xyxy!r}")
@@ -45,7 +48,7 @@ def image_box(image: np.ndarray) -> np.ndarray:
 
 
 def box_from_keypoints(keypoints) -> np.ndarray:
-    """Smallest box_xyxy that holds the pixels under all keypoints (N, 2)."""
+    """Smallest box_xyxy that contains the pixels of all keypoints (N, 2)."""
     points = np.asarray(keypoints, dtype=np.float64)
     return np.concatenate([points.min(axis=0), points.max(axis=0) + 1.0])
 
@@ -93,7 +96,7 @@ def face_distance(keypoints: np.ndarray, other: np.ndarray) -> float:
 
 
 def scale_box(box_xyxy, factor: float) -> np.ndarray:
-    """The box grown (factor > 1) or shrunk about its centre."""
+    """The box_xyxy with both sides times `factor` and the same centre."""
     left, top, right, bottom = np.asarray(box_xyxy, dtype=np.float64)
     centre = np.array([left + right, top + bottom]) / 2
     half = np.array([right - left, bottom - top]) * factor / 2
@@ -104,7 +107,7 @@ def scale_box(box_xyxy, factor: float) -> np.ndarray:
 
 
 def resize_matrix(shape_hw, new_shape_hw) -> np.ndarray:
-    """Matrix of a resize of a whole image from shape_hw to new_shape_hw."""
+    """Matrix of the resize of a whole image from shape_hw to new_shape_hw."""
     (height, width), (new_height, new_width) = shape_hw, new_shape_hw
     sx, sy = new_width / width, new_height / height
     return np.array([[sx, 0.0, 0.5 * sx - 0.5], [0.0, sy, 0.5 * sy - 0.5]])
@@ -115,11 +118,11 @@ def crop_matrix(
 ) -> np.ndarray:
     """Matrix from the image to a square crop of `size` x `size` pixels.
 
-    centre_xy: coordinate in the image that lands in the middle of the crop.
-    side: length, in image pixels, of the square that fills the crop.
-    rotation_deg: turns what is seen in the crop; positive is counter-clockwise
-        as it appears on the screen.
-    mirror: flips the crop left to right, after the rotation.
+    centre_xy: coordinate in the image of the middle of the crop.
+    side: side of the cropped square, in image pixels.
+    rotation_deg: rotation of the content; positive is counter-clockwise on the screen.
+    flip: flip the crop left to right, after the rotation.
+    Raises ValueError for a side or size that is not positive.
     """
     if not side > 0 or size < 1:
         raise ValueError(f"a crop needs a positive side and size, got side={side}, size={size}")
@@ -135,16 +138,16 @@ def crop_matrix(
 
 
 def square_crop_matrix(box_xyxy, scale: float, size: int) -> np.ndarray:
-    """Matrix to the square crop around a box: side = margin x the box's larger side."""
+    """Matrix to the square crop around a box: side = scale * the box's larger side."""
     return crop_matrix(box_centre(box_xyxy), scale * box_side(box_xyxy), size)
 
 
 def face_roll(keypoints) -> float:
-    """How far a face (68, 2) is tilted in the image, in degrees; positive is counter-clockwise on the screen.
+    """Roll angle of a face (68, 2) in the image, in degrees; positive is counter-clockwise on the screen.
 
-    The line of the eyes and the way from the eyes down to the mouth are at right angles
-    on an upright face. Their sum is as long as both, so the one that a turned head
-    foreshortens counts less.
+    It is measured on two vectors: from eye to eye, and from the eyes to the mouth, rotated by 90 degrees.
+    On an upright face both point to the right. The angle is that of their sum, so the vector that a turned
+    head shortens counts less.
     """
     points = np.asarray(keypoints, dtype=np.float64)
     parts = ("right_eye", "left_eye", "outer_lips")
@@ -155,9 +158,9 @@ def face_roll(keypoints) -> float:
 
 
 def face_crop_matrix(keypoints, scale: float, size: int, *, align_roll: bool) -> np.ndarray:
-    """Matrix to the square crop around keypoints (68, 2): side = margin x their box's larger side.
+    """Matrix to the square crop around keypoints (68, 2): side = scale * the larger side of their box.
 
-    upright: turn the crop so that the face stands upright in it.
+    align_roll: rotate the crop so that the face is upright in it.
     """
     if not align_roll:
         return square_crop_matrix(box_from_keypoints(keypoints), scale, size)
@@ -176,22 +179,22 @@ def compose(second: np.ndarray, first: np.ndarray) -> np.ndarray:
 
 
 def invert(matrix: np.ndarray) -> np.ndarray:
-    """The matrix that leads back."""
+    """The inverse matrix, from crop coordinates to image coordinates."""
     linear = np.linalg.inv(matrix[:, :2])
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
 
 def transform_points(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """Points (..., 2) through a matrix; float32 out."""
+    """Points (..., 2) transformed by a matrix, as float32."""
     points = np.asarray(points, dtype=np.float64)
     return (points @ matrix[:, :2].T + matrix[:, 2]).astype(np.float32)
 
 
 def similarity_matrix(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The rotation, scale and shift (no mirror) that brings points (N, 2) nearest to others.
+    """The rotation, scale and shift (no flip) that maps points (N, 2) onto others with least squared error.
 
-    Least squares in closed form: Umeyama, "Least-Squares Estimation of Transformation
-    Parameters Between Two Point Patterns", PAMI 1991.
+    Raises ValueError if all source points are the same. The closed form is that of Umeyama,
+    "Least-Squares Estimation of Transformation Parameters Between Two Point Patterns", PAMI 1991.
     """
     source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
     a, b = source - source.mean(axis=0), target - target.mean(axis=0)
@@ -204,7 +207,7 @@ def similarity_matrix(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def matrix_scale(matrix: np.ndarray) -> float:
-    """How many crop pixels one image pixel becomes (geometric mean of both axes)."""
+    """Crop pixels per image pixel, the geometric mean of both axes."""
     return float(np.sqrt(abs(np.linalg.det(matrix[:, :2]))))
 
 
@@ -212,12 +215,12 @@ def matrix_scale(matrix: np.ndarray) -> float:
 
 
 def warp(image: np.ndarray, matrix: np.ndarray, size_wh, *, border_value: float | None = 0) -> np.ndarray:
-    """Draw the image into a canvas of `size_wh`, each pixel at `matrix @ pixel`.
+    """The image in a canvas of `size_wh`, each pixel at `matrix @ pixel`.
 
-    image: (H, W) or (H, W, C), uint8 or float32. Outside of it there is
-        `border_value`, or with None the nearest edge pixel.
-    Shrinking by 2 or more first averages whole blocks of pixels (exact box
-    filter), because bilinear sampling alone would skip pixels and alias.
+    image: (H, W) or (H, W, C), uint8 or float32.
+    border_value: the value outside of the image; None repeats the nearest edge pixel.
+    When the image shrinks by 2 or more, blocks of pixels are averaged first (exact box
+    filter), because bilinear sampling alone skips pixels and aliases.
     """
     height, width = image.shape[:2]
     block = int(1 / max(matrix_scale(matrix), 1e-9))
@@ -238,18 +241,19 @@ def warp(image: np.ndarray, matrix: np.ndarray, size_wh, *, border_value: float 
 
 
 def flip_keypoints(keypoints: np.ndarray, width: int) -> np.ndarray:
-    """Keypoints (..., 68, 2) of the left-right mirrored image, indices swapped back.
+    """Keypoints (..., 68, 2) of the image flipped left to right, with left and right indices swapped.
 
-    Without the swap the right eye would be called the left one, and a network
+    width: of the image, in pixels.
+    Without the swap the right eye would have the indices of the left one, and a network
     trained on both would learn the average of the two: a vertical line.
     """
-    mirrored = np.array(keypoints, dtype=np.float32)
-    mirrored[..., 0] = width - 1 - mirrored[..., 0]
-    return mirrored[..., FLIP_ORDER, :]
+    flipped = np.array(keypoints, dtype=np.float32)
+    flipped[..., 0] = width - 1 - flipped[..., 0]
+    return flipped[..., FLIP_ORDER, :]
 
 
 def flip_image(image: np.ndarray) -> np.ndarray:
-    """The image mirrored left to right."""
+    """The image flipped left to right."""
     return np.ascontiguousarray(image[:, ::-1])
 
 
@@ -260,7 +264,8 @@ def whole_image_matrix(shape_hw, size: int, view: str = "letterbox") -> np.ndarr
     """Matrix from a whole image to a size x size square.
 
     'letterbox' keeps the aspect and pads, 'stretch' scales both axes to fit,
-    'crop' is the centre of Rescale + CenterCrop with the 250 : 224 of the exercise.
+    'crop' is what Rescale(250) and CenterCrop(224) keep, at this size.
+    Raises ValueError for another view.
     """
     height, width = shape_hw
     if view == "letterbox":

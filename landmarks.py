@@ -1,11 +1,11 @@
-"""The 68-point scheme: which index is which part of a face.
+"""The 68-point scheme: the parts of a face and the indices of their keypoints.
 
-This is the only place in the repository where keypoint indices are written as
-numbers. Everything else asks for a group by name.
+This is the only file in the repository that writes keypoint indices as
+numbers. All others use a group by its name.
 
 Source: the iBUG 300-W markup (Sagonas et al., "300 Faces in-the-Wild
 Challenge", 2013), counted from 0. "Right" and "left" are the *person's* right
-and left, so `right_eye` is on the left side of an image that is not mirrored.
+and left, so `right_eye` is on the left side of an image that is not flipped.
 """
 
 from types import MappingProxyType
@@ -14,7 +14,7 @@ import numpy as np
 
 NUM_KEYPOINTS = 68
 
-#: name -> indices, in the order in which the points follow each other on the face.
+#: Name -> indices, in the order of the points along the face.
 GROUPS = MappingProxyType(
     {
         "jaw": tuple(range(17)),
@@ -46,7 +46,7 @@ REGIONS = MappingProxyType(
 #: All points but the jaw: the "inner 51" that many papers report separately.
 INNER_51 = tuple(range(17, 68))
 
-#: Single points that measures and filters refer to.
+#: Single points that metrics and filters use.
 RIGHT_EYE_OUTER, RIGHT_EYE_INNER = 36, 39
 LEFT_EYE_INNER, LEFT_EYE_OUTER = 42, 45
 NOSE_TOP, NOSE_TIP, NOSE_BASE_CENTRE = 27, 30, 33
@@ -55,7 +55,7 @@ UPPER_LIP_TOP, LOWER_LIP_BOTTOM = 51, 57
 JAW_RIGHT, CHIN, JAW_LEFT = 0, 8, 16
 INNER_MOUTH_RIGHT, INNER_MOUTH_LEFT = 60, 64
 
-#: (upper, lower) points that face each other across an opening.
+#: (upper, lower) points on the two sides of an opening.
 RIGHT_LID_PAIRS, LEFT_LID_PAIRS = ((37, 41), (38, 40)), ((43, 47), (44, 46))
 INNER_LIP_PAIRS = ((61, 67), (62, 66), (63, 65))
 
@@ -64,7 +64,7 @@ OUTER_EYE_CORNERS = (RIGHT_EYE_OUTER, LEFT_EYE_OUTER)
 
 
 def _flip_order() -> np.ndarray:
-    """Index permutation for a mirrored face, built from pairs of (right, left) runs."""
+    """Index permutation of a flipped face, from pairs of (right, left) runs of points."""
     order = np.arange(NUM_KEYPOINTS)
     runs = [
         (range(8), range(16, 8, -1)),  # jaw, ear to chin; the chin (8) stays
@@ -82,14 +82,17 @@ def _flip_order() -> np.ndarray:
     return order
 
 
-#: `keypoints[FLIP_ORDER]` puts the points of a mirrored image back into the
-#: scheme's order. It is its own inverse.
+#: `keypoints[FLIP_ORDER]` puts the points of a flipped image into the order of
+#: the scheme again. It is its own inverse.
 FLIP_ORDER = _flip_order()
 FLIP_ORDER.setflags(write=False)
 
 
 def group_of(index: int) -> str:
-    """Name of the group that keypoint `index` (0 to 67) belongs to."""
+    """Name of the group that keypoint `index` (0 to 67) belongs to.
+
+    Raises ValueError for another index.
+    """
     for name, indices in GROUPS.items():
         if index in indices:
             return name
@@ -97,7 +100,10 @@ def group_of(index: int) -> str:
 
 
 def check_keypoints(keypoints) -> np.ndarray:
-    """`keypoints` as a finite (68, 2) float32 array, or a ValueError that says what it is."""
+    """Keypoints as a (68, 2) float32 array.
+
+    Raises ValueError for another shape, NaN or infinity.
+    """
     points = np.asarray(keypoints, dtype=np.float32)
     if points.shape != (NUM_KEYPOINTS, 2):
         raise ValueError(f"keypoints must have shape ({NUM_KEYPOINTS}, 2), got {points.shape}")

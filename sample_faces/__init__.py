@@ -1,10 +1,10 @@
 """The synthetic sample: drawn faces with exact keypoints, generated from a seed.
 
-Stands in for the YouTube Faces images where neither they nor a network
-connection are at hand, so that the notebooks, the training and the tests run
-anywhere. There are no image files in the repository: `write_sample` draws them
-into a folder laid out like the real set. Numbers measured on these faces say
-nothing about photographs; whatever shows them says so (`is_sample`).
+It replaces the YouTube Faces images on machines that have neither them nor a
+network connection, so that the notebooks, the training and the tests run
+everywhere. `write_sample` draws the images into a folder laid out like the real
+data set; none is in the repository. Results on these faces are not valid for
+photographs, and everything that shows them says so (`is_sample`).
 
 Convention: images are (H, W, 3) uint8 RGB, keypoints (68, 2) float32 (x, y) in
 pixels of that image, on the grid stated in `geometry.py`. The axes of

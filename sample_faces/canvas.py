@@ -1,9 +1,9 @@
 """An enlarged image to draw smooth shapes on, in the pixels of the image it becomes.
 
-Everything is drawn larger and shrunk by averaging, so that an outline lies
-where its keypoints are to a fraction of a pixel. OpenCV fills the large pixels
-an outline touches as well, half a large pixel too many (more if told to
-anti-alias, which the shrinking does anyway). Colours are RGB, 0 to 255.
+Everything is drawn larger and shrunk by averaging, so that outlines agree with
+their keypoints to a fraction of a pixel. OpenCV also fills the large pixels that
+an outline touches, half a large pixel too many. Its anti-aliasing adds more
+and is not used, because the shrinking does the same. Colours are RGB, 0 to 255.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ Colour = tuple[float, float, float]
 
 
 def mix(colour_a, colour_b, share_b: float) -> Colour:
-    """Colour between two colours."""
+    """The colour between two colours; share_b 0 is colour_a, 1 is colour_b."""
     a, b = np.asarray(colour_a, dtype=np.float64), np.asarray(colour_b, dtype=np.float64)
     return tuple(float(v) for v in a + (b - a) * share_b)
 
@@ -49,7 +49,7 @@ def closed_curve(points: np.ndarray) -> np.ndarray:
 
 
 class Canvas:
-    """An enlarged image that takes shapes in the pixels of the small one."""
+    """An enlarged image; shapes are given in pixels of the small one."""
 
     def __init__(self, background: np.ndarray, factor: int):
         self.shape_hw = background.shape[:2]

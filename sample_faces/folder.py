@@ -1,15 +1,13 @@
-"""The sample as a folder, laid out like the real set."""
+"""The synthetic sample as a folder, laid out like the real data set."""
 
 import json
-import secrets
-import shutil
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from files import cv2
+from files import atomic_path, cv2, remove_leftovers, write_json
 from landmarks import NUM_KEYPOINTS
 from sample_faces.frames import draw_face
 from sample_faces.people import draw_identity
@@ -17,28 +15,30 @@ from sample_faces.people import draw_identity
 IS_SAMPLE_MARKER = "SAMPLE.json"
 SAMPLE_VERSION = 1  # raise it when the drawing changes, and samples on disk are drawn again
 SPLITS = ("training", "test")
-STALE_AFTER_S = 3600  # a half-written folder this old belongs to nobody
 
 
 def is_sample(folder) -> bool:
-    """Whether this data folder holds drawn faces instead of the real set."""
+    """True if this data folder holds drawn faces instead of the real data set."""
     return (Path(folder) / IS_SAMPLE_MARKER).is_file()
 
 
 def write_sample(
     folder, seed: int = 0, identities: int = 40, train_frames: int = 8, test_frames: int = 2
 ) -> Path:
-    """Draw the whole sample into `folder`, laid out like the real set; returns the folder.
+    """Draw the synthetic sample into `folder`, laid out like the real data set. Returns the folder.
 
+    seed: 0 or more; the same numbers give the same files.
+    identities, train_frames, test_frames: the number of people, and of images of each in training/ and test/;
+        1 to 99.
     Writes training/*.jpg, test/*.jpg (PNG bytes with an opaque alpha channel
     under that name, as in the real set), a CSV of keypoints for each, and last
-    IS_SAMPLE_MARKER. The test frames reuse names of training frames for other
-    images, again as in the real set.
+    IS_SAMPLE_MARKER. The test frames have names of training frames and other
+    content, again as in the real set.
 
-    A complete sample made from the same numbers is left as it is. The folder
-    appears in one step, so an interrupted run leaves nothing half done. Raises
+    A complete sample of the same numbers is left as it is. The folder
+    appears in one step, so an interrupted run leaves no part of it. Raises
     FileExistsError if the folder holds anything that is not a sample, ValueError
-    if a count is not 1 to 99 or the seed is negative.
+    for numbers out of range.
     """
     folder = Path(folder)
     wanted = _wanted(seed, identities, train_frames, test_frames)
@@ -50,21 +50,27 @@ def write_sample(
             "Name an empty or new folder."
         )
     folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(folder)
-    partial = folder.parent / f".{folder.name}.{secrets.token_hex(6)}.partial"
+    remove_leftovers(folder.parent)
     try:
-        _write_files(partial, wanted)
-        _move_into_place(partial, folder, wanted)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        with suppress(_DrawnMeanwhileError), atomic_path(folder) as partial:
+            _write_files(partial, wanted)
+            if _is_complete(folder, wanted):
+                raise _DrawnMeanwhileError
+    except OSError:  # another process may have put its sample there in the last moment
+        if not _is_complete(folder, wanted):
+            raise
     return folder
+
+
+class _DrawnMeanwhileError(Exception):
+    """Another process has drawn the same sample; its folder stays."""
 
 
 # --- writing -----------------------------------------------------------------------------
 
 
 def _wanted(seed, identities, train_frames, test_frames) -> dict:
-    """What the marker will say, checked."""
+    """The content of the marker file. Raises ValueError for numbers out of range."""
     counts = {"identities": identities, "train_frames": train_frames, "test_frames": test_frames}
     for name, count in counts.items():
         if not 1 <= count <= 99:
@@ -75,7 +81,7 @@ def _wanted(seed, identities, train_frames, test_frames) -> dict:
 
 
 def _is_complete(folder: Path, wanted: dict) -> bool:
-    """Whether the folder holds exactly this sample, all of its images included."""
+    """True if the folder holds exactly this sample, with all of its images."""
     if not is_sample(folder):
         return False
     try:
@@ -104,8 +110,8 @@ def _frames(split: str, wanted: dict) -> Iterator[tuple[int, int, str]]:
 def _write_files(folder: Path, wanted: dict) -> None:
     folder.mkdir()
     seed = wanted["seed"]
-    # One stream of numbers per person and per frame, so that a smaller sample is a part of a larger one.
-    # The first number tells the two apart: NumPy takes [seed, 3] and [seed, 3, 0, 0] for the same seed.
+    # Random numbers of their own for each person and each frame: a smaller sample is a part of a larger one.
+    # The first number is needed because NumPy takes [seed, 3] and [seed, 3, 0, 0] for the same seed.
     people = [draw_identity(np.random.default_rng([1, seed, i])) for i in range(wanted["identities"])]
     for number, split in enumerate(SPLITS):
         (folder / split).mkdir()
@@ -116,7 +122,7 @@ def _write_files(folder: Path, wanted: dict) -> None:
             _write_png(folder / split / name, image)
             rows.append(",".join([name, *(f"{value:.2f}" for value in keypoints.ravel())]))
         (folder / _csv_name(split)).write_text("\n".join(rows) + "\n", encoding="utf-8")
-    (folder / IS_SAMPLE_MARKER).write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / IS_SAMPLE_MARKER, wanted)
 
 
 def _write_png(path: Path, image: np.ndarray) -> None:
@@ -125,30 +131,3 @@ def _write_png(path: Path, image: np.ndarray) -> None:
     if not done:
         raise OSError(f"OpenCV could not encode {path.name} as PNG")
     path.write_bytes(data.tobytes())
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what interrupted runs left beside the folder; younger ones may be another process at work."""
-    for leftover in folder.parent.glob(f".{folder.name}.*.partial"):
-        try:
-            stale = time.time() - leftover.stat().st_mtime > STALE_AFTER_S
-        except FileNotFoundError:  # another process was faster
-            continue
-        if stale:
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _move_into_place(partial: Path, folder: Path, wanted: dict) -> None:
-    """Rename `partial` to `folder`, an older sample there out of the way first."""
-    old = partial.with_name(partial.name.replace(".partial", ".old.partial"))
-    try:
-        # Two processes may draw the same sample at once: the second finds the first's work and keeps it.
-        if folder.exists() and not _is_complete(folder, wanted):
-            folder.rename(old)
-        if not folder.exists():
-            partial.rename(folder)
-    except OSError:
-        if not _is_complete(folder, wanted):
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)

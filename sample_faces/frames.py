@@ -51,11 +51,11 @@ def draw_face(
 ) -> tuple[np.ndarray, np.ndarray]:
     """One frame like those of the YouTube Faces set: (image, keypoints).
 
-    Whatever is None is drawn from `rng`: the person, the size of the image
-    (about 100 to 300 pixels a side, not square), the angles in degrees (yaw
-    within 45, pitch and roll within 20), the expression; light, background,
-    blur and noise always are. The box of the keypoints covers about 0.4 of the
-    image's side and lies a little off its centre.
+    Arguments that are None are drawn from `rng`: the person, the size of the image
+    (sides of about 100 to 300 pixels, not square), the angles in degrees (yaw
+    within 45, pitch and roll within 20), the expression. Light, background,
+    blur and noise are always drawn. The side of the keypoints' box is about 0.4 of
+    that of the image, and its centre is near that of the image.
 
     Returns image (H, W, 3) uint8 RGB and keypoints (68, 2) float32 (x, y) in
     its pixels, exact, all inside. Raises ValueError if a side of size_wh is below
@@ -75,8 +75,8 @@ def draw_face(
 
 
 def _draw_angles(rng: np.random.Generator, *wishes: float | None) -> list[float]:
-    """Yaw, pitch and roll, drawn where the wish is None."""
-    # Drawn in any case, so that a wish changes no other number of the frame.
+    """Yaw, pitch and roll: each the wish, or a random angle if that is None."""
+    # Always drawn, so that a wish changes no other random number of the frame.
     drawn = [around(rng, 0.0, 18.0), around(rng, 0.0, 10.0), around(rng, 0.0, 10.0)]
     wide_yaw = float(rng.uniform(-45.0, 45.0))
     if rng.random() < 0.25:
@@ -88,7 +88,7 @@ def _draw_angles(rng: np.random.Generator, *wishes: float | None) -> list[float]
 
 
 def _draw_view(rng, shape: Shape, expression: Expression, angles, size_wh) -> View:
-    """Size and place of the face in the frame."""
+    """The view with a random size and place of the face in the frame."""
     width, height = size_wh
     side = float(np.clip(around(rng, 0.41, 0.06), 0.3, 0.6)) * float(np.sqrt(width * height))
     centre = np.array([around(rng, 0.5, 0.05) * width, around(rng, 0.55, 0.03) * height]) - 0.5
@@ -107,10 +107,9 @@ def draw_video(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """One person moving smoothly in front of a still background: yields (image, keypoints) per frame.
 
-    At 25 frames a second: turning, tilting, coming nearer and drifting as
-    sinusoids of 3 to 9 s, talking, and a blink about every 3 s. Same shapes
-    and meaning as `draw_face`. The same seed gives the same video, and a longer
-    one begins like a shorter one. Raises ValueError if num_frames is below 1.
+    25 frames per second. Rotation, distance and place follow sinusoids of 3 to 9 s; the person talks, and
+    blinks about every 3 s. Shapes and types are those of `draw_face`. The same seed gives the same
+    video, and a longer one begins like a shorter one. Raises ValueError if num_frames is below 1.
     """
     if num_frames < 1:
         raise ValueError(f"num_frames must be 1 or more, got {num_frames}")

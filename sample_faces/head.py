@@ -1,7 +1,7 @@
 """The head behind the synthetic sample: 68 points in 3-D, built from a few numbers.
 
-No pixels and no randomness in here: `people.py` draws the numbers from a seed,
-`painter.py` paints what this module projects.
+This module has no pixels and no random numbers: `people.py` draws the numbers
+from a seed, and `painter.py` paints the projected head.
 
 Convention: x to the right in the image of a frontal face (the person's left),
 y down, z towards the viewer (right, down and towards the viewer make a
@@ -24,7 +24,7 @@ FRONT_Z = 0.25  # depth of chin and forehead in the middle of the face
 
 @dataclass(frozen=True)
 class Shape:
-    """What stays with a person: factors around 1, unless a comment says otherwise."""
+    """The shape of a person's head: factors around 1, unless a comment says otherwise."""
 
     face_width: float = 1.0
     face_height: float = 1.0
@@ -46,7 +46,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Expression:
-    """What changes from frame to frame, each from 0 to 1 (brow_raise from -1 to 1)."""
+    """The expression in one frame, each number from 0 to 1 (brow_raise from -1 to 1)."""
 
     mouth_open: float = 0.0
     eyes_closed: float = 0.0
@@ -64,7 +64,7 @@ def canonical_head() -> np.ndarray:
 
     x to the right in the image, y down, z towards the viewer; the unit is the
     distance between the outer eye corners, whose middle is the origin. Exactly
-    symmetric: mirroring x and applying FLIP_ORDER gives the same array.
+    symmetric: negating x and applying FLIP_ORDER gives the same array.
     """
     return head_points(Shape(), Expression())
 
@@ -79,10 +79,10 @@ def head_points(shape: Shape, expression: Expression) -> np.ndarray:
     points[list(GROUPS["right_eye"])] = _right_eye(shape, expression)
     points[list(GROUPS["outer_lips"])] = _lips(shape, expression, inner=False)
     points[list(GROUPS["inner_lips"])] = _lips(shape, expression, inner=True)
-    mirrored = points[FLIP_ORDER] * [-1.0, 1.0, 1.0]
+    flipped = points[FLIP_ORDER] * [-1.0, 1.0, 1.0]
     for group in ("left_brow", "left_eye"):
-        points[list(GROUPS[group])] = mirrored[list(GROUPS[group])]
-    # The mean with its own mirror image removes the last rounding differences of the two halves.
+        points[list(GROUPS[group])] = flipped[list(GROUPS[group])]
+    # The mean with its own flipped copy removes the last rounding differences of the two halves.
     return (points + points[FLIP_ORDER] * [-1.0, 1.0, 1.0]) / 2
 
 
@@ -196,14 +196,14 @@ class View:
         return self.flat((np.asarray(points) @ self.turn.T)[..., :2])
 
     def unproject(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels (..., 2) as units in the plane of the image: the way back from `flat`."""
+        """Pixels (..., 2) as units in the plane of the image: the inverse of `flat`."""
         return (np.asarray(pixels) - self.offset_xy) @ np.linalg.inv(self.in_plane).T
 
     def visible_edge(self, points: np.ndarray) -> np.ndarray:
-        """The outline points (N, 3) as pixels (N, 2), each slid to where the head's edge is seen.
+        """The outline points (N, 3) as pixels (N, 2), each moved to the visible edge of the head.
 
-        On a turned head the jaw's far side is hidden behind the cheek; the
-        people who mark faces follow the cheek's edge instead. Here the surface
+        On a turned head the far side of the jaw is hidden behind the cheek, and people who
+        mark faces follow the edge of the cheek instead. Here the surface
         between an outline point and the middle of the face is a quarter of an
         ellipse, centre + x cos(t) + depth sin(t), and the edge is where that
         reaches furthest outwards.

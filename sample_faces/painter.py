@@ -1,4 +1,4 @@
-"""Paints the heads of `head.py`: flat, anti-aliased illustration, lit afterwards."""
+"""Paints the heads of `head.py` in flat colours with smooth edges, then adds light."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ HAIRLINES = {
 
 @dataclass(frozen=True)
 class Look:
-    """Colours and what is worn: what stays with a person and is not geometry."""
+    """Colours, hair, beard and glasses of a person."""
 
     skin: Colour = (224.0, 172.0, 138.0)
     hair: Colour = (70.0, 45.0, 30.0)
@@ -71,7 +71,7 @@ class Painter:
         self.shadow = mix(look.skin, (60.0, 20.0, 15.0), 0.45)
         self.dark = mix(look.skin, (25.0, 8.0, 5.0), 0.75)
         self.brow = mix(look.hair, (30.0, 20.0, 15.0), 0.35)
-        if abs(np.mean(self.brow) - np.mean(look.skin)) < 35.0:  # brows nobody can see cannot be learned
+        if abs(np.mean(self.brow) - np.mean(look.skin)) < 35.0:  # brows must be visible
             self.brow = mix(look.skin, (20.0, 12.0, 10.0), 0.6)
 
     def paint(self, light: Light) -> np.ndarray:
@@ -222,7 +222,7 @@ class Painter:
     def _brow(self, side: str) -> None:
         points = self.parts[f"{side}_brow"]
         down = self._step(0.0, 1.0)
-        # Mirrored groups run the other way: the right brow starts at the temple, the left at the nose.
+        # The groups run in opposite directions: the right brow starts at the temple, the left at the nose.
         thickness = np.array([0.35, 0.8, 1.0, 1.0, 0.85])
         thickness = (thickness if side == "right" else thickness[::-1]) * 0.075 * self.look.brow_thickness
         lower = points + thickness[:, None] * down

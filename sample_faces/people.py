@@ -1,4 +1,4 @@
-"""Draws from a seed everything that varies: the person, the expression, the light, the background."""
+"""Random people, expressions, lights and backgrounds, drawn from a seed."""
 
 from dataclasses import dataclass
 
@@ -26,24 +26,24 @@ class Identity:
 
 
 def around(rng: np.random.Generator, middle: float, spread: float) -> float:
-    """A normal number, cut off at two spreads so that no face falls apart."""
+    """A normally distributed number, clipped to `middle` +- 2 * `spread`."""
     return float(middle + spread * np.clip(rng.standard_normal(), -2.0, 2.0))
 
 
 def _pick_colour(rng: np.random.Generator, colours) -> Colour:
-    """One of the colours, a little brighter or darker and hardly off its hue."""
+    """One of the colours, with small random changes of brightness and hue."""
     colour = np.array(colours[rng.integers(len(colours))]) * around(rng, 1.0, 0.05)
     return tuple(float(np.clip(v + around(rng, 0.0, 2.5), 0, 255)) for v in colour)
 
 
 def _muted_colour(rng: np.random.Generator) -> Colour:
-    """Any colour, drawn towards gray: few walls and shirts are neon."""
+    """A random colour, mixed with gray."""
     colour = rng.uniform(10, 245, 3)
     return mix(colour, [float(colour.mean())] * 3, float(rng.uniform(0.2, 0.95)))
 
 
 def draw_identity(rng: np.random.Generator) -> Identity:
-    """A new person."""
+    """A random person."""
     spreads = {
         "face_width": 0.06, "face_height": 0.06, "eye_spacing": 0.05, "eye_width": 0.07, "eye_height": 0.16,
         "brow_height": 0.35, "brow_arch": 0.45, "nose_length": 0.09, "nose_width": 0.14, "nose_depth": 0.12,
@@ -79,6 +79,7 @@ def _draw_look(rng: np.random.Generator) -> Look:
 
 
 def draw_expression(rng: np.random.Generator) -> Expression:
+    """A random expression."""
     return Expression(
         mouth_open=float(rng.uniform(0.15, 0.9)) if rng.random() < 0.4 else 0.0,
         eyes_closed=float(rng.uniform(0.6, 1.0)) if rng.random() < 0.08 else float(rng.uniform(0.0, 0.3)),
@@ -88,6 +89,7 @@ def draw_expression(rng: np.random.Generator) -> Expression:
 
 
 def draw_light(rng: np.random.Generator) -> Light:
+    """A random light, mostly from above."""
     direction = np.array([around(rng, 0.0, 0.35), around(rng, -0.35, 0.2), 0.9])
     direction /= np.linalg.norm(direction)
     ambient = float(rng.uniform(0.55, 0.78))
@@ -119,7 +121,7 @@ def draw_background(rng: np.random.Generator, size_wh) -> np.ndarray:
 
 
 def develop(rng: np.random.Generator, image: np.ndarray, *, blur: float, noise: float) -> np.ndarray:
-    """What a camera adds: a little blur, then noise."""
+    """The image as from a camera: blurred a little, then with noise."""
     if blur > 0.2:
         image = cv2.GaussianBlur(image, (0, 0), blur)
     grain = rng.standard_normal(image.shape, dtype=np.float32) * np.float32(noise)

@@ -1,4 +1,4 @@
-"""What several test modules share: the synthetic sample, a sample photo, the real data where there are any."""
+"""Fixtures of several test modules: the synthetic sample, a sample photo, the real data if there are any."""
 
 import os
 from pathlib import Path
@@ -32,7 +32,7 @@ def real_data() -> Path:
         data = find_data(download=False)
     except DataError:
         if os.environ.get("KEYPOINTS_DATA"):
-            raise  # named, but not there: a mistake, and no reason to skip
+            raise  # named, but not there: a mistake, not a reason to skip
         pytest.skip("the real data are not here (set KEYPOINTS_DATA)")
     if data.is_sample:
         pytest.skip("KEYPOINTS_DATA names the synthetic sample")

@@ -1,7 +1,6 @@
 """The synthetic sample: single frames, videos, and the folder laid out like the real set."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -37,7 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="module")
 def frames():
-    return [draw_face(np.random.default_rng([5, i])) for i in range(60)]
+    return [draw_face(np.random.default_rng([5, i])) for i in range(40)]
 
 
 def test_frames_have_the_promised_form(frames):
@@ -54,8 +53,8 @@ def test_frames_have_the_promised_form(frames):
         assert (keypoints <= [width - 1, height - 1]).all()
         left, top, right, bottom = box_from_keypoints(keypoints)
         assert 0.25 < np.sqrt((right - left) * (bottom - top) / (width * height)) < 0.65
-    assert len(shapes) > 50
-    assert sum(height != width for height, width in shapes) > 40
+    assert len(shapes) > 30
+    assert sum(height != width for height, width in shapes) > 25
 
 
 def test_same_seed_same_frame_and_another_seed_another(frames):
@@ -265,20 +264,16 @@ def test_a_killed_run_leaves_no_folder_and_the_next_one_completes(tmp_path):
     command = f"import sample_faces; sample_faces.write_sample({str(folder)!r}, identities=40)"
     process = subprocess.Popen([sys.executable, "-c", command], cwd=ROOT)
     deadline = time.monotonic() + 60
-    while len(list(tmp_path.glob(".data.*.partial/training/*.jpg"))) < 2:
+    while len(list(tmp_path.glob(".partial-*/data/training/*.jpg"))) < 2:
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     process.wait()
     assert not folder.exists()
-    (leftover,) = tmp_path.iterdir()
+    assert len(list(tmp_path.iterdir())) == 1
     write_sample(folder, identities=1, train_frames=1, test_frames=1)
     assert is_sample(folder)
-    assert leftover.exists()  # it could be another process at work
-    an_age_ago = time.time() - 2 * folder_module.STALE_AFTER_S
-    os.utime(leftover, (an_age_ago, an_age_ago))
-    write_sample(folder, seed=1, identities=1, train_frames=1, test_frames=1)
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 

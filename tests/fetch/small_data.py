@@ -27,7 +27,8 @@ def encode(image, ending=".png") -> bytes:
 
 def keypoints_csv(names) -> bytes:
     header = "," + ",".join(map(str, range(136)))
-    return "\n".join([header, *(name + ",7.0" * 136 for name in names), ""]).encode()
+    values = ",7.0" + "".join(f",{5 + i % 30}" for i in range(135))
+    return "\n".join([header, *(name + values for name in names), ""]).encode()
 
 
 def make_small_data(checksums_file) -> SimpleNamespace:
@@ -72,8 +73,11 @@ class _Handler(BaseHTTPRequestHandler):
     def answer(self):
         self.server.asked.append((self.command, self.path))
         status, *pieces = self.server.behaviours[self.path]
+        length = str(sum(len(p) for p in pieces if isinstance(p, bytes)))
+        if pieces and isinstance(pieces[0], str) and pieces[0] != "close":
+            length = pieces.pop(0)
         self.send_response(status)
-        self.send_header("Content-Length", str(sum(len(p) for p in pieces if isinstance(p, bytes))))
+        self.send_header("Content-Length", length)
         self.end_headers()
         for piece in pieces if self.command == "GET" else ():
             if piece == "close":
@@ -95,7 +99,8 @@ _Handler.do_GET = _Handler.do_HEAD = _Handler.answer
 def serve() -> Iterator[ThreadingHTTPServer]:
     """A server on 127.0.0.1.
 
-    behaviours: path -> (status, then bytes to send, seconds to wait, or "close");
+    behaviours: path -> (status, then bytes to send, seconds to wait, or "close"); a text after
+        the status is the Content-Length, which otherwise is right;
     asked: the requests so far; url(path).
     """
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)

@@ -1,4 +1,4 @@
-"""Finding and checking the data, and the committed tables; for downloads see test_data_archive.py."""
+"""Finding and checking the data, and the committed tables; for downloads see test_download.py."""
 
 import csv
 import hashlib
@@ -9,7 +9,6 @@ import pytest
 from small_data import NAMES, encode, put
 
 import data_fetch
-import data_fetch as data_archive
 import sample_faces
 from data_fetch import DataError, DataNotFoundError, check_data, data_checksum
 
@@ -135,7 +134,7 @@ def test_writing_the_tables_gives_the_checksums_that_the_check_wants(small, tmp_
 def test_checksums_cover_every_labelled_image():
     rows = rows_of("checksums.csv")
     folders = Counter(row["path"].partition("/")[0] for row in rows)
-    assert folders == {"training": 3462, "test": 770, **dict.fromkeys(data_archive.CSV_FILES, 1)}
+    assert folders == {"training": 3462, "test": 770, **dict.fromkeys(data_fetch.CSV_FILES, 1)}
     assert len({row["path"] for row in rows}) == len(rows)
     assert all(len(bytes.fromhex(row["sha256"])) == 32 for row in rows)
     assert all(int(row["height"]) > 60 and int(row["width"]) > 60 for row in rows if "/" in row["path"])

@@ -1,17 +1,16 @@
 """Downloading against a real server on 127.0.0.1, with real faults; always through `find_data`."""
 
+import multiprocessing
+import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 
 import pytest
 from small_data import encode, listing, make_zip, put, serve
 
 import data_fetch
-import data_fetch as data_archive
-from data_fetch import DamagedArchiveError, DataError, DataNotFoundError, check_data
+from data_fetch import DamagedArchiveError, DataError, DataNotFoundError, check_data, find_data
 
 
 @pytest.fixture
@@ -57,16 +56,40 @@ def test_a_slow_server_is_waited_for_as_long_as_it_sends(find, small, server):
     assert find(sources=(server.url("/slow.zip"),), stall_timeout=1.0).source == "download"
 
 
-@pytest.mark.parametrize("fault", ["dead", "404", "cut short"])
-def test_the_second_source_is_tried_when_the_first_fails_by_network(find, small, server, dead_url, fault):
+FIRST = {
+    "404": lambda whole: (404,),
+    "cut short": lambda whole: (200, whole[:999], "close", whole[999:]),
+    "stalls": lambda whole: (200, whole[:999], 30.0, whole[999:]),
+    "a page": lambda whole: (200, b"<html>sign in</html>"),
+    "half": lambda whole: (200, whole[:-300]),
+    "altered": lambda whole: (200, whole[:400] + bytes([whole[400] ^ 1]) + whole[401:]),
+    "too long by its header": lambda whole: (200, str(len(whole) + 5), whole, "close"),
+    "too short by its header": lambda whole: (200, str(len(whole) - 5), whole),
+}
+
+
+@pytest.mark.parametrize("fault", ["dead", *FIRST])
+def test_the_second_source_is_tried_when_the_first_is_bad(find, data, small, server, dead_url, fault):
     archive = make_zip(small.files)
-    server.behaviours |= {
-        "/404": (404,),
-        "/cut": (200, archive[:999], "close", archive[999:]),
-        "/good": (200, archive),
-    }
-    first = {"dead": dead_url, "404": server.url("/404"), "cut short": server.url("/cut")}[fault]
+    server.behaviours["/good"] = 200, archive
+    if fault != "dead":
+        server.behaviours["/first"] = FIRST[fault](archive)
+    first = dead_url if fault == "dead" else server.url("/first")
     assert find(sources=(first, server.url("/good"))).source == "download"
+    assert listing(data) == sorted(["README.md", "training", "test", *small.files])
+
+
+def test_a_content_length_that_is_no_number_does_no_harm(find, small, server):
+    server.behaviours["/data.zip"] = 200, "many", make_zip(small.files), "close"
+    assert find(sources=(server.url("/data.zip"),)).source == "download"
+
+
+def test_a_download_over_the_limit_is_stopped(find, data, small, server, monkeypatch):
+    monkeypatch.setattr(data_fetch, "MAX_DOWNLOAD_BYTES", 2**17)
+    server.behaviours["/endless.zip"] = 200, *[bytes(2**16)] * 40
+    with pytest.raises(DamagedArchiveError, match="it has more than"):
+        find(sources=(server.url("/endless.zip"),))
+    assert listing(data) == ["README.md"]
 
 
 def test_incomplete_data_are_set_aside_and_not_lost(find, data, small, server):
@@ -97,7 +120,7 @@ def changed_keypoint(small):
 
 
 def with_a_bomb(small):
-    return make_zip({**small.files, "test/Bo_Ek_11.jpg": bytes(data_archive.MAX_FILE_BYTES + 1)})
+    return make_zip({**small.files, "test/Bo_Ek_11.jpg": bytes(data_fetch.MAX_FILE_BYTES + 1)})
 
 
 def with_a_false_size(small):
@@ -132,16 +155,16 @@ BAD_ARCHIVES = {
 @pytest.mark.parametrize("fault", BAD_ARCHIVES)
 def test_a_bad_archive_is_an_error_and_leaves_nothing(find, data, small, server, fault):
     make, message = BAD_ARCHIVES[fault]
-    server.behaviours |= {"/bad.zip": (200, make(small)), "/good.zip": (200, make_zip(small.files))}
+    server.behaviours["/bad.zip"] = 200, make(small)
     with pytest.raises(DamagedArchiveError, match=message) as error:
-        find(sample_ok=True, sources=(server.url("/bad.zip"), server.url("/good.zip")))
+        find(sample_ok=True, sources=(server.url("/bad.zip"), server.url("/bad.zip")))
     assert "\n" not in str(error.value)
     assert listing(data.parent) == ["data", "data/README.md"]
 
 
 @pytest.mark.parametrize("limit", ["MAX_MEMBERS", "MAX_TOTAL_BYTES"])
 def test_an_archive_over_the_limits_is_refused(find, data, small, server, monkeypatch, limit):
-    monkeypatch.setattr(data_archive, limit, 5)
+    monkeypatch.setattr(data_fetch, limit, 5)
     server.behaviours["/big.zip"] = 200, make_zip(small.files)
     with pytest.raises(DamagedArchiveError, match="holds more than"):
         find(sources=(server.url("/big.zip"),))
@@ -197,38 +220,53 @@ def test_download_can_be_forbidden(find, server):
 
 # --- faults of the machine, each in a process of its own ----------------------------------
 
-FIND = """
-import os, resource, signal, sys
-from pathlib import Path
-from data_fetch import find_data
-folder, checksums, url, fault, number = sys.argv[1:]
+# A server of processes: each begins as a copy of one that has imported data_fetch already.
+PROCESSES = multiprocessing.get_context("forkserver" if hasattr(os, "fork") else "spawn")
+PROCESSES.set_forkserver_preload(["data_fetch"])
 
-def die_at(name, calls_before):
+
+def _find(answer, folder, checksums, url, fault, number):
+    """Run find_data with a fault of the machine; send its source, or the error by name, and the message."""
+    os.environ.pop("KEYPOINTS_DATA", None)
+    if fault == "disk":
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (number, number))
+    elif fault:
+        _die_at(fault, number)
+    try:
+        found = find_data(data_folder=folder, checksums=checksums, sources=(url,), progress=False).source, ""
+    except DataError as error:
+        found = type(error).__name__, str(error)
+    answer.send(found)
+
+
+def _die_at(name, calls_before):
+    """Kill this process in the call of os.NAME that comes after so many others."""
     original, left = getattr(os, name), [calls_before]
+
     def call(*arguments):
         if left[0] == 0:
             os.kill(os.getpid(), signal.SIGKILL)
         left[0] -= 1
         return original(*arguments)
+
     setattr(os, name, call)
 
-if fault == "disk":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(number), int(number)))
-elif fault != "none":
-    die_at(fault, int(number))
-print(find_data(data_folder=Path(folder), checksums=Path(checksums), sources=(url,), progress=False).source)
-"""
+
+def start(data, small, url, fault="", number=0):
+    """(process, what it answers on)."""
+    answer, sender = PROCESSES.Pipe(duplex=False)
+    process = PROCESSES.Process(target=_find, args=(sender, data, small.checksums, url, fault, number))
+    process.start()
+    sender.close()
+    return process, answer
 
 
-def start(data, small, url, fault="none", number=0):
-    arguments = [str(a) for a in (data, small.checksums, url, fault, number)]
-    return subprocess.Popen(
-        [sys.executable, "-c", FIND, *arguments],
-        cwd=data_fetch.REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def wait_for_death(process):
+    process.join(60)
+    assert process.exitcode == -signal.SIGKILL
 
 
 @pytest.mark.parametrize("limit", [500, 60_000])
@@ -237,20 +275,18 @@ def test_a_disk_that_takes_no_more_is_an_error_and_leaves_nothing(data, small, s
     archive = make_zip(small.files)
     assert 500 < len(archive) < 60_000 < len(small.files["training/Bo_Ek_10.jpg"])
     server.behaviours["/data.zip"] = 200, archive
-    process = start(data, small, server.url("/data.zip"), "disk", limit)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 1
-    assert "DataError: The data could not be put into" in errors
+    _, answer = start(data, small, server.url("/data.zip"), "disk", limit)
+    name, message = answer.recv()
+    assert name == "DataError"
+    assert "The data could not be put into" in message
     assert listing(data) == ["README.md"]
 
 
 @pytest.mark.parametrize("moved", [0, 1, 3])
 def test_killed_while_moving_and_finished_by_the_next_call(find, data, small, server, dead_url, moved):
     server.behaviours["/data.zip"] = 200, make_zip(small.files)
-    process = start(data, small, server.url("/data.zip"), "replace", moved)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
-    assert sum((data / entry).exists() for entry in data_archive.ENTRIES) == moved
+    wait_for_death(start(data, small, server.url("/data.zip"), "replace", moved)[0])
+    assert sum((data / entry).exists() for entry in data_fetch.ENTRIES) == moved
     with pytest.raises(DataError, match="cannot be found"):
         check_data(data)
     assert find(sources=(dead_url,)).source == "repository"
@@ -260,9 +296,7 @@ def test_killed_while_moving_and_finished_by_the_next_call(find, data, small, se
 
 def test_killed_before_the_check_was_over_and_downloaded_again(find, data, small, server, dead_url):
     server.behaviours["/data.zip"] = 200, make_zip(small.files)
-    process = start(data, small, server.url("/data.zip"), "rename", 0)
-    process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL
+    wait_for_death(start(data, small, server.url("/data.zip"), "rename", 0)[0])
     assert len(list(data.glob(".staging-*"))) == 1
     with pytest.raises(DataNotFoundError):
         find(sources=(dead_url,))
@@ -273,8 +307,7 @@ def test_killed_before_the_check_was_over_and_downloaded_again(find, data, small
 def test_two_processes_at_once_download_once(data, small, server):
     archive = make_zip(small.files)
     server.behaviours["/data.zip"] = 200, archive[:500], 1.0, archive[500:]
-    processes = [start(data, small, server.url("/data.zip")) for _ in range(2)]
-    answers = [process.communicate(timeout=60)[0].strip() for process in processes]
-    assert sorted(answers) == ["download", "repository"]
+    answers = [start(data, small, server.url("/data.zip"))[1] for _ in range(2)]
+    assert sorted(answer.recv()[0] for answer in answers) == ["download", "repository"]
     assert [command for command, _ in server.asked].count("GET") == 1
     assert listing(data) == sorted(["README.md", "training", "test", *small.files])
