@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from detector.formats import output_path
 from detector.overlay import draw_faces, encode_like
-from detector.predictor import Face, KeypointDetector, check_boxes, filter_faces
+from detector.predictor import Face, KeypointDetector, check_boxes
 from detector.results import ImageFaces
 from files import IMAGE_SUFFIXES, atomic_path, cv2, to_rgb
 
@@ -199,13 +199,13 @@ def detect_paths(
     for group in _in_groups(_search(paths, detector.face_detector, workers), batch):
         readable = [item for item in group if not item.error]
         images, boxes = [item.image for item in readable], [item.boxes_xyxy for item in readable]
-        proposed = iter(detector.detect_batch(images, boxes))
+        faces_per_image = iter(detector.detect_batch(images, boxes, filter_boxes=True))
         found = []
         for item in group:
             if item.error:
                 found.append(ImageFaces(item.path, error=item.error))
                 continue
-            faces = filter_faces(next(proposed), detector.min_confidence)
+            faces = next(faces_per_image)
             height, width = item.image.shape[:2]
             found.append(ImageFaces(item.path, (width, height), faces))
             if drawing is not None:
