@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from detector.outputs import CAMERA, VIDEO_SUFFIXES, output_path, overlay_name
 from detector.overlay import draw_faces, encode_image
-from detector.predictor import Face, KeypointDetector, check_boxes, filter_faces
+from detector.predictor import Face, KeypointDetector, check_boxes
 from detector.results import ImageFaces
 from files import IMAGE_SUFFIXES, atomic_path, cv2, to_rgb
 
@@ -237,17 +237,14 @@ def _detect_group(
     """Each image with its faces, or its error."""
     readable = [item for item in group if not item.error]
     try:
-        proposed = iter(
-            detector.detect_batch([item.image for item in readable], [item.boxes_xyxy for item in readable])
-        )
+        images, boxes = [item.image for item in readable], [item.boxes_xyxy for item in readable]
+        faces_per_image = iter(detector.detect_batch(images, boxes, filter_boxes=True))
     except ERRORS_OF_AN_IMAGE as error:
         if len(readable) > 1:  # one of them is to blame
             return [found for item in group for found in _detect_group(detector, [item])]
         return [ImageFaces(item.path, error=item.error or _message(error)) for item in group]
     return [
-        ImageFaces(item.path, error=item.error)
-        if item.error
-        else (item, filter_faces(next(proposed), detector.min_confidence))
+        ImageFaces(item.path, error=item.error) if item.error else (item, next(faces_per_image))
         for item in group
     ]
 

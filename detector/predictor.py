@@ -12,7 +12,6 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,6 +29,7 @@ from geometry import (
     check_box,
     face_crop_matrix,
     face_distance,
+    face_size,
     flip_keypoints,
     image_box,
     invert,
@@ -273,15 +273,22 @@ def same_face(keypoints: np.ndarray, other: np.ndarray) -> bool:
     return box_overlap(box_from_keypoints(keypoints), box_from_keypoints(other)) > 0.5
 
 
+def expected_error(face: Face) -> float:
+    """Mean radius of a face's points in face sizes; 0 where the radius is unknown (NaN)."""
+    return float(np.nan_to_num(face.radius.mean() / face_size(face.keypoints)))
+
+
 def filter_faces(faces: Iterable[Face], min_confidence: float) -> list[Face]:
     """The faces of one image that are reported: confident enough, each once, the largest first.
 
-    Of several answers for one face the most confident one stays. Faces of unknown confidence (NaN) are
-    only merged. The box of each becomes the one around its keypoints, because the network may have found
-    the face from any box nearby.
+    Of several answers for one face the one with the smallest expected error stays, among those with a
+    confidence of at least 0.5 if there are any. Confidence tells faces from other things and is above 0.9
+    for good and bad answers alike; the radius tells good answers from bad ones
+    (benchmarks/finding/README.md). Faces of unknown confidence (NaN) are only merged. The box of each
+    becomes the one around its keypoints, because the network may have found the face from any box nearby.
     """
     left = [face for face in faces if not face.confidence < min_confidence]
-    left.sort(key=lambda face: -np.nan_to_num(face.confidence))
+    left.sort(key=lambda face: (face.confidence < MIN_CONFIDENCE, expected_error(face)))
     kept: list[Face] = []
     for face in left:
         if not any(same_face(face.keypoints, other.keypoints) for other in kept):
@@ -390,14 +397,18 @@ class KeypointDetector:
         """
         return self.detect_batch([image], None if boxes_xyxy is None else [boxes_xyxy])[0]
 
-    def detect_batch(self, images: Iterable, boxes_xyxy: Sequence | None = None) -> list[list[Face]]:
+    def detect_batch(
+        self, images: Iterable, boxes_xyxy: Sequence | None = None, *, filter_boxes: bool = False
+    ) -> list[list[Face]]:
         """The faces of several images, which go through the network together.
 
         The answers are those of one call per image; rounding may move a point by a few hundredths of a
-        pixel.
+        pixel. Faces that were looked for get one pass around the best answer for each, if the network
+        estimates confidence and radius: answers that start from different boxes then agree.
 
         images: each as in `__call__`.
         boxes_xyxy: for each image its boxes (N, 4), or None where faces are to be looked for.
+        filter_boxes: treat given boxes as those of a face finder: some may be no face, or the same one.
 
         Raises the errors of `__call__`, TypeError for a single image, and ValueError unless there are as
         many lists of boxes as images.
@@ -412,32 +423,42 @@ class KeypointDetector:
             check_boxes(self.face_detector(image) if boxes is None else boxes, image)
             for image, boxes in zip(images, given, strict=True)
         ]
-        sources = [image for image, own in zip(images, boxes_per_image, strict=True) for _ in own]
-        boxes = [box for own in boxes_per_image for box in own]
-        matrices = [box_matrix(box, self.config) for box in boxes]
-        faces = iter(_to_faces(predict(self.network, self.config, sources, matrices), boxes))
-        faces_per_image = [list(islice(faces, len(own))) for own in boxes_per_image]
-        return [
-            filter_faces(own, self.min_confidence) if boxes is None else own
-            for own, boxes in zip(faces_per_image, given, strict=True)
-        ]
+        sources = [image for image, boxes in zip(images, boxes_per_image, strict=True) for _ in boxes]
+        matrices = [box_matrix(box, self.config) for boxes in boxes_per_image for box in boxes]
+        faces_per_image = _to_faces(predict(self.network, self.config, sources, matrices), boxes_per_image)
+
+        filtered = [number for number, boxes in enumerate(given) if filter_boxes or boxes is None]
+        found = [filter_faces(faces_per_image[number], self.min_confidence) for number in filtered]
+        if self.config.has_uncertainty:
+            keypoints = [[face.keypoints for face in faces] for faces in found]
+            found = self._follow([images[number] for number in filtered], keypoints)
+            found = [filter_faces(faces, self.min_confidence) for faces in found]
+        for number, faces in zip(filtered, found, strict=True):
+            faces_per_image[number] = faces
+        return faces_per_image
 
     def follow(self, image, keypoints) -> list[Face]:
         """The faces that were at `keypoints` (N, 68, 2) in the frame before: one pass around each.
 
         Raises ValueError for wrong keypoints, and the errors of `__call__` for what is no image.
         """
-        image = to_rgb(image)
-        keypoints = [check_keypoints(points) for points in keypoints]
-        matrices = [keypoints_matrix(points, self.config) for points in keypoints]
-        boxes = [box_from_keypoints(points) for points in keypoints]
-        found = predict(self.network, self.config, [image] * len(boxes), matrices, passes=1)
-        return _to_faces(found, boxes)
+        return self._follow([to_rgb(image)], [[check_keypoints(points) for points in keypoints]])[0]
+
+    def _follow(self, images: list[np.ndarray], keypoints_per_image: list[list]) -> list[list[Face]]:
+        """One pass around the keypoints (68, 2) of each face of each image."""
+        sources = [image for image, own in zip(images, keypoints_per_image, strict=True) for _ in own]
+        matrices = [keypoints_matrix(points, self.config) for own in keypoints_per_image for points in own]
+        boxes = [[box_from_keypoints(points) for points in own] for own in keypoints_per_image]
+        return _to_faces(predict(self.network, self.config, sources, matrices, passes=1), boxes)
 
 
-def _to_faces(found: Estimates, boxes) -> list[Face]:
-    """One Face per answer; boxes: one box_xyxy per answer."""
+def _to_faces(found: Estimates, boxes_per_image: Sequence[Sequence]) -> list[list[Face]]:
+    """The faces of each image; one box_xyxy per answer, in the same order."""
+    answers = zip(*found, strict=True)
     return [
-        Face(points, np.asarray(box), float(confidence), radius)
-        for points, confidence, radius, box in zip(*found, boxes, strict=True)
+        [
+            Face(points, np.asarray(box), float(confidence), radius)
+            for box, (points, confidence, radius) in zip(boxes, answers, strict=False)
+        ]
+        for boxes in boxes_per_image
     ]
