@@ -425,12 +425,14 @@ def command_lines(rng: random.Random, folder: Path) -> str:
     import detect
     import evaluate
     import train
+    from sample_faces import write_sample
 
     treasure = folder / rng.choice(("out", "faces.json", "drawn", "pts"))
     (folder / "in").mkdir()
     (folder / "in" / "a.jpg").write_bytes(damaged(image_bytes(rng), rng))
     treasure.mkdir(exist_ok=True)
     (treasure / "mine.txt").write_text("mine")
+    os.environ["KEYPOINTS_DATA"] = str(write_sample(folder.parent / "data", 0, 2, 2, 1))
     odd = (
         "",
         "0",
@@ -455,8 +457,8 @@ def command_lines(rng: random.Random, folder: Path) -> str:
             "--format",
             rng.choice(("json", "pts", "csv", "zzz")),
         ],
-        "train": ["--recipe", rng.choice(("naimishnet_quick", "zzz")), "--data", "sample", "--set", field],
-        "evaluate": [rng.choice(odd), "--split", rng.choice(("identity", "zzz")), "--data", "sample"],
+        "train": ["--recipe", rng.choice(("naimishnet_quick", "zzz")), "--set", field],
+        "evaluate": [rng.choice(odd), "--split", rng.choice(("identity", "zzz"))],
     }
     lines["detect"] += [option, rng.choice(odd)]
     lines["train"] += ["--run", str(treasure / "run"), train_option, rng.choice(odd)]
@@ -512,15 +514,35 @@ CLASSES: dict[str, tuple[Callable[[random.Random, Path], str], float]] = {
 
 
 def run_case(name: str, seed: int, number: int, folder: Path) -> str:
-    """ACCEPTED, REFUSED, or the text of the failure."""
+    """ACCEPTED, REFUSED, or the text of the failure; works in a new folder below `folder`."""
     rng = random.Random(f"{seed} {name} {number}")
     case = Path(tempfile.mkdtemp(dir=folder))
     try:
-        return CLASSES[name][0](rng, case)
+        with _at_most(MAX_SECONDS):
+            return CLASSES[name][0](rng, case)
     except Exception:
         return traceback.format_exc(limit=-6)
     finally:
         shutil.rmtree(case, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _at_most(seconds: float):
+    """Raise TimeoutError in the block after so many seconds; does nothing on Windows."""
+
+    def stop(*_):
+        raise TimeoutError(f"a hang of more than {seconds:g} s")
+
+    if not hasattr(signal, "SIGALRM"):
+        yield
+        return
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def _work(name: str, seed: int, count: int, outcomes) -> None:
@@ -528,7 +550,7 @@ def _work(name: str, seed: int, count: int, outcomes) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with tempfile.TemporaryDirectory() as folder:
         for number in range(count):
-            outcomes.put((number, run_case(name, seed, number, Path(folder) / ".") if number >= 0 else ""))
+            outcomes.put((number, run_case(name, seed, number, Path(folder))))
     outcomes.put((None, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
 
 
