@@ -18,7 +18,7 @@ REPRODUCE  := $(if $(DRY),--dry-run) $(if $(ENVIRONMENT),--environment $(ENVIRON
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help notebooks test lab tables measure reproduce train evaluate lint lock clean
+.PHONY: help notebooks test lab tables measure reproduce train evaluate attack lint lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ train: $(READY)  ## train a network: RECIPE=heatmapnet_fast SPLIT=official
 
 evaluate: $(READY)  ## measure a network: CHECKPOINT=heatmapnet-identity SPLIT=identity FACES=whole
 	$(PY) evaluate.py $(CHECKPOINT) --split $(or $(SPLIT),identity) --faces $(FACES) $(ARGS)
+
+attack: $(READY)  ## feed 20,000 hostile inputs, write the page about them
+	$(PY) -m tools.attack $(ARGS)
 
 lint: $(READY)  ## ruff, and what the committed notebooks hold
 	$(PY) -m ruff check .
