@@ -10,7 +10,8 @@ import torch
 from data_fetch import DataError, find_data
 from sample_faces import write_sample
 
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+# under pytest-xdist each core has a process of its own
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
 
 
 @pytest.fixture(scope="session")

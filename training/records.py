@@ -157,7 +157,7 @@ def provenance(
     data: str = "",
     seed: int | None = None,
 ) -> dict:
-    """What a measurement made now depends on.
+    """The provenance of a measurement made now: everything that it depends on.
 
     renew: the command that measures it again.
     checkpoint: its folder; config: of the checkpoint, or of a predictor without one.
