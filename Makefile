@@ -40,7 +40,7 @@ tables: $(READY)  ## stored records to every page, model card, README block and 
 measure: $(READY)  ## weights to records, where these are not current; then the tables
 	$(PY) -m tools.reproduce --measure $(REPRODUCE) $(ARGS)
 
-reproduce: $(READY)  ## training to weights to records to tables (days): DRY=1 prints the plan
+reproduce: $(READY)  ## training to weights to records to tables (about a day): DRY=1 prints the plan
 	$(PY) -m tools.reproduce $(REPRODUCE) $(ARGS)
 
 train: $(READY)  ## train a network: RECIPE=heatmapnet_fast SPLIT=official
