@@ -1,28 +1,33 @@
-"""The training loop: resuming, interruption, several processes, and what stops it."""
+"""The training loop and train.py: results, resuming, interruption, several processes, errors."""
 
 import csv
 import ctypes
 import os
+import pickle
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import train as train_py
 from checkpoint import load_checkpoint
 from data_load import load_split, read_keypoints_csv
+from training import loop
 from training.loop import (
     EpochSampler,
     MovingAverage,
     TrainingError,
-    build_optimizer,
     learning_rate_at,
+    run_lock,
     set_malloc_options,
     split_by_identity,
     train,
@@ -49,10 +54,11 @@ def assert_same_weights(one, two):
         torch.testing.assert_close(tensor, weights_of(two)[name], rtol=0, atol=0, msg=name)
 
 
-def train_command(sample_folder, run_folder, *more):
-    """A real train.py process on the sample."""
-    environment = {**os.environ, "KEYPOINTS_DATA": str(sample_folder), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "train.py", "--recipe", "naimishnet", "--run", str(run_folder)]
+def train_process(sample_folder, run_folder, *more, launch=()):
+    """A process that runs train.py on the sample, with as many threads as this one."""
+    threads = str(torch.get_num_threads())
+    environment = {**os.environ, "KEYPOINTS_DATA": str(sample_folder), "OMP_NUM_THREADS": threads}
+    command = [sys.executable, *launch, "train.py", "--recipe", "naimishnet", "--run", str(run_folder)]
     command += [*TINY_FLAGS, *more]
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -65,41 +71,164 @@ def rows_of(run_folder):
 
 
 def wait_for_epoch(process, run_folder, epoch):
-    for _ in range(1200):
+    for _ in range(6000):
         if (run_folder / "history.csv").exists() and len(rows_of(run_folder)) >= epoch:
             return
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.05)
-    raise AssertionError("no epoch was finished within a minute")
+    raise AssertionError("no epoch was finished within five minutes")
+
+
+@pytest.fixture(scope="module")
+def whole_run(sample_folder, tmp_path_factory):
+    """The folder of a run of ten epochs without an interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(tiny(epochs="10"), sample_folder, run_folder=folder, trained_on="sample", progress=False)
+    return folder
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
-def test_an_interrupted_run_resumes_to_the_same_weights(sample_folder, tmp_path, blow):
-    more = ["--set", "epochs=10"]
-    whole = train_command(sample_folder, tmp_path / "whole", *more)
-    struck = train_command(sample_folder, tmp_path / "struck", *more)
-    wait_for_epoch(struck, tmp_path / "struck", 2)
+def test_an_interrupted_run_resumes_to_the_same_weights(sample_folder, tmp_path, whole_run, blow):
+    struck = train_process(sample_folder, tmp_path, "--set", "epochs=10")
+    wait_for_epoch(struck, tmp_path, 2)
     struck.send_signal(blow)
     output = struck.communicate()[0]
     assert struck.returncode == (130 if blow == signal.SIGINT else -signal.SIGKILL), output
-    assert len(rows_of(tmp_path / "struck")) < 10
-    assert not (tmp_path / "struck" / "checkpoint").exists()
-    refused = train_command(sample_folder, tmp_path / "struck", *more)
-    assert "resume it (--resume)" in refused.communicate()[0]
-    resumed = train_command(sample_folder, tmp_path / "struck", "--resume", *more)
-    assert resumed.wait() == 0, resumed.communicate()[0]
-    assert whole.wait() == 0, whole.communicate()[0]
-    assert_same_weights(tmp_path / "whole", tmp_path / "struck")
-    for one, two in zip(rows_of(tmp_path / "whole"), rows_of(tmp_path / "struck"), strict=True):
-        assert {k: v for k, v in one.items() if k != "seconds"} == {
-            k: v for k, v in two.items() if k != "seconds"
-        }
+    assert len(rows_of(tmp_path)) < 10
+    assert not (tmp_path / "checkpoint").exists()
+    again = partial(
+        train, tiny(epochs="10"), sample_folder, run_folder=tmp_path, trained_on="sample", progress=False
+    )
+    with pytest.raises(TrainingError, match=r"resume it \(--resume\)"):
+        again()
+    again(resume=True)
+    assert_same_weights(whole_run, tmp_path)
+    for one, two in zip(rows_of(whole_run), rows_of(tmp_path), strict=True):
+        assert {**one, "seconds": ""} == {**two, "seconds": ""}
 
 
 def test_resume_refuses_another_recipe(sample_folder, tmp_path):
     train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, progress=False)
-    with pytest.raises(TrainingError, match="belongs to another run"):
-        train(tiny(epochs="2"), sample_folder, run_folder=tmp_path, resume=True, progress=False)
+    message = r"other settings: recipe.epochs was 1 and is now 2; seed was 0 and is now 3$"
+    with pytest.raises(TrainingError, match=message):
+        train(tiny(epochs="2"), sample_folder, seed=3, run_folder=tmp_path, resume=True, progress=False)
+
+
+def test_resume_refuses_changed_training_rows(sample_folder, tmp_path):
+    data = shutil.copytree(sample_folder, tmp_path / "data")
+    train(tiny(epochs="1"), data, run_folder=tmp_path / "run", progress=False)
+    table = data / "training_frames_keypoints.csv"
+    lines = table.read_text().splitlines()
+    name, first, *others = lines[1].split(",")
+    lines[1] = ",".join([name, str(float(first) + 1), *others])
+    table.write_text("\n".join(lines) + "\n")
+    with pytest.raises(TrainingError, match='other settings: training_rows was "[0-9a-f]{16}" and is now'):
+        train(tiny(epochs="1"), data, run_folder=tmp_path / "run", resume=True, progress=False)
+
+
+def test_a_damaged_state_is_named(sample_folder, tmp_path):
+    train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, progress=False)
+    state = tmp_path / "state.pt"
+    whole = state.read_bytes()
+    again = partial(train, tiny(epochs="1"), sample_folder, run_folder=tmp_path, resume=True, progress=False)
+    for damaged in (b"", b"garbage", whole[:-5000], pickle.dumps({"a": 1}, protocol=2)):
+        state.write_bytes(damaged)
+        with pytest.raises(TrainingError, match=r"state.pt is damaged; remove .* and train again"):
+            again()
+    state.write_bytes(whole)
+    values = torch.load(state, weights_only=True)
+    for lost in ("model", "history", "optimizer", "settings"):
+        torch.save({name: value for name, value in values.items() if name != lost}, state)
+        with pytest.raises(TrainingError, match=r"state.pt is damaged"):
+            again()
+
+
+def test_a_row_of_the_history_that_a_kill_has_cost_is_written_again(sample_folder, tmp_path):
+    first = train(tiny(epochs="2"), sample_folder, run_folder=tmp_path, progress=False)
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    (tmp_path / "history.csv").write_text("\n".join(lines[:-1]) + "\n")  # killed after state.pt was written
+    (tmp_path / ".partial-x").mkdir()
+    (tmp_path / ".state.pt.123").write_bytes(b"half")
+    again = train(tiny(epochs="2"), sample_folder, run_folder=tmp_path, resume=True, progress=False)
+    assert repr(again.history) == repr(first.history)  # NaN is not equal to itself
+    assert (tmp_path / "history.csv").read_text().splitlines() == lines
+    assert not list(tmp_path.glob(".partial*")) + list(tmp_path.glob(".state*"))
+
+
+def test_a_folder_in_which_another_process_trains_is_refused(sample_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOCK_SECONDS", 0)
+    with (
+        run_lock(tmp_path),
+        pytest.raises(TrainingError, match=f"process {os.getpid()} on .* is training in"),
+    ):
+        train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, progress=False)
+    train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, progress=False)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs limits on the size of files")
+def test_a_full_disk_is_named_with_the_path(sample_folder, tmp_path):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(TrainingError, match="state.pt cannot be written: "):
+            train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, progress=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "tensorboard"]
+
+
+def test_values_that_make_no_sense_are_refused_before_any_work(tmp_path):
+    nowhere = tmp_path / "no data"
+    for options, message in [
+        ({"seed": -1}, "seed must be a whole number"),
+        ({"validate": 2}, "validate must be a number from 0 to 0.9"),
+        ({"num_workers": 10**6}, "num_workers must be"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(tiny(), nowhere, run_folder=tmp_path / "run", **options)
+    with pytest.raises(ValueError, match="no argument 'foo'"):
+        train(tiny(**{"model_args.foo": "1"}), nowhere, run_folder=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--set", "epochs=0"], "epochs must be a whole number from 1 to 100000; got 0"),
+        (["--set", "epochs"], "--set needs FIELD=VALUE, such as epochs=3; got 'epochs'"),
+        (["--set", "=3"], "--set needs FIELD=VALUE"),
+        (["--set", ""], "--set needs FIELD=VALUE"),
+        (["--set", "input_size=1000000"], "input_size must be"),
+        (["--set", "name=../x"], "name must be letters"),
+        (["--recipe", "nothing"], "no recipe named 'nothing'"),
+        (["--seed", "-1"], "seed must be"),
+        (["--workers", "-1"], "num_workers must be"),
+        (["--minutes", "nan"], "minutes must be a positive number"),
+        (["--run", "{file}/run"], "{file}/run cannot be written (Not a directory)"),
+        (["--export", "{file}"], "{file} cannot be written (File exists)"),
+    ],
+)
+def test_train_py_refuses_in_one_line_before_any_work(tmp_path, monkeypatch, capsys, flags, message):
+    monkeypatch.setattr(train_py, "find_data", lambda **_: pytest.fail("the data were looked for"))
+    file = tmp_path / "file"
+    file.touch()
+    flags = [flag.format(file=file) for flag in flags]
+    assert train_py.main(["--recipe", "naimishnet", "--run", str(tmp_path / "run"), *flags]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("train.py: ")
+    assert message.format(file=file) in error
+    assert error.count("\n") == 1
+
+
+def test_train_py_exports_half_weights(sample_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("KEYPOINTS_DATA", str(sample_folder))
+    flags = ["--set", "epochs=1", "--run", str(tmp_path / "run"), "--export", str(tmp_path / "out"), "--half"]
+    assert train_py.main(["--recipe", "naimishnet", *TINY_FLAGS, *flags]) == 0
+    assert "checkpoint: 1 epochs, training NME" in capsys.readouterr().out
+    sizes = [(tmp_path / f / "model.safetensors").stat().st_size for f in ("run/checkpoint", "out")]
+    assert sizes[1] < 0.52 * sizes[0]
 
 
 def test_state_holds_tensors_and_plain_values_only(sample_folder, tmp_path):
@@ -107,32 +236,29 @@ def test_state_holds_tensors_and_plain_values_only(sample_folder, tmp_path):
     state = torch.load(tmp_path / "state.pt", weights_only=True)
     assert state["history"][0]["epoch"] == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [
-        "checkpoint", "history.csv", "state.pt", "tensorboard",
+        ".lock", "checkpoint", "history.csv", "state.pt", "tensorboard",
     ]  # fmt: skip
 
 
 def test_a_loss_that_is_not_finite_names_the_batch(sample_folder, tmp_path):
-    with pytest.raises(TrainingError, match=r"epoch \d, batch \d+ of \d+ \(Sample.*learning rate \(1e\+20\)"):
+    with pytest.raises(TrainingError, match=r"epoch \d, batch \d+ of \d+ \(Sample.*learning rate \(1000.0\)"):
         train(
-            tiny(learning_rate="1e20", loss="mse", schedule="constant"),
+            tiny(learning_rate="1000", loss="mse", schedule="constant", epochs="20"),
             sample_folder, run_folder=tmp_path, progress=False,
         )  # fmt: skip
 
 
 def test_two_processes_reproduce_the_loss_of_one(sample_folder, tmp_path):
     # no dropout: its random numbers differ between processes
-    flags = ["--set", "model_args.dropout=0", "--set", "epochs=2"]
-    one = train_command(sample_folder, tmp_path / "one", *flags)
-    assert one.wait() == 0, one.communicate()[0]
-    command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
-        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--main_process_port", "0",
-        "train.py", "--recipe", "naimishnet", "--run", str(tmp_path / "two"), *TINY_FLAGS, *flags,
-    ]  # fmt: skip
-    environment = {**os.environ, "KEYPOINTS_DATA": str(sample_folder), "OMP_NUM_THREADS": "1"}
-    two = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-    assert two.returncode == 0, two.stdout + two.stderr
+    changes = {"model_args.dropout": "0", "epochs": "2"}
+    options = {"run_folder": tmp_path / "one", "trained_on": "sample", "progress": False}
+    train(tiny(**changes), sample_folder, **options)
+    launch = ["-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1"]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    flags = [flag for item in changes.items() for flag in ("--set", "=".join(item))]
+    two = train_process(sample_folder, tmp_path / "two", *flags, launch=launch)
+    output = two.communicate()[0]
+    assert two.returncode == 0, output
     for a, b in zip(rows_of(tmp_path / "one"), rows_of(tmp_path / "two"), strict=True):
         assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-4)
         assert float(a["nme"]) == pytest.approx(float(b["nme"]), rel=1e-4)
@@ -190,8 +316,8 @@ def test_one_cycle_by_hand():
     assert rates[65] == pytest.approx(0.5)
     assert rates[99] < 0.001
     assert learning_rate_at(7, 100, replace(recipe, schedule="constant")) == 1.0
-    with pytest.raises(ValueError, match="schedule"):
-        learning_rate_at(0, 1, replace(recipe, schedule="steps"))
+    with pytest.raises(ValueError, match="schedule must be one of constant, one_cycle"):
+        replace(recipe, schedule="steps")
 
 
 def test_moving_average_by_hand():
@@ -226,30 +352,26 @@ def test_losses_are_zero_at_the_truth_and_have_gradients(name):
     assert (predicted.grad > 0).all()
 
 
-# Page faults of ten tensors of 64 MB, one after the other, after two of them.
+# Page faults of ten tensors of 64 MB, one after the other, before and after the setting.
 PAGE_FAULTS = """
 import resource, torch
-from training.parts import set_malloc_options
-if {keep}:
-    assert set_malloc_options()
-def use(times):
-    for _ in range(times):
+from training.loop import set_malloc_options
+def faults_of_ten():
+    for number in range(12):
+        if number == 2:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         torch.ones(16 << 20)
-def faults():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-use(2)
-before = faults()
-use(10)
-print(faults() - before)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+print(faults_of_ten())
+assert set_malloc_options()
+print(faults_of_ten())
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc has the setting")
 def test_freed_memory_is_used_again():
-    given_back, kept = (
-        int(subprocess.check_output([sys.executable, "-c", PAGE_FAULTS.format(keep=keep)], cwd=ROOT))
-        for keep in (False, True)
-    )
+    printed = subprocess.check_output([sys.executable, "-c", PAGE_FAULTS], cwd=ROOT, text=True)
+    given_back, kept = map(int, printed.split())
     assert kept < given_back / 10  # 0 and 163,850 with pages of 4 KiB
 
 
@@ -263,20 +385,31 @@ def test_unknown_names_list_the_known_ones():
         build_loss("huber")
     with pytest.raises(ValueError, match="there are .*naimishnet"):
         get_recipe("nothing")
-    with pytest.raises(ValueError, match="optimizer must be"):
-        build_optimizer(replace(RECIPES["naimishnet"], optimizer="sgd"), torch.nn.Linear(1, 1))
+    with pytest.raises(ValueError, match="optimizer must be one of adam, adamw"):
+        replace(RECIPES["naimishnet"], optimizer="sgd")
 
 
 def test_override_parses_types_and_dots():
     recipe = get_recipe("naimishnet").override(
-        {"epochs": "3", "learning_rate": "1", "flip_tta": "false", "augmentation.rotation_deg": "5",
-         "model_args.dropout": "0.5", "augmentation.wide_range": "1.5,2", "loss": "mse"}
-    )  # fmt: skip
+        {
+            "epochs": "3",
+            "learning_rate": "1",
+            "flip_tta": "false",
+            "augmentation.rotation_deg": "5",
+            "augmentation.wide_crop_range": "1.5,2",
+            "model_args.dropout": "0.5",
+            "gray_range": "-1,1",
+            "loss": "mse",
+        }
+    )
     assert (recipe.epochs, recipe.learning_rate, recipe.flip_tta) == (3, 1.0, False)
     assert isinstance(recipe.learning_rate, float)
     assert recipe.augmentation.rotation_deg == 5.0
-    assert recipe.augmentation.wide_range == (1.5, 2)
+    assert recipe.augmentation.wide_crop_range == (1.5, 2)
     assert recipe.model_args["dropout"] == 0.5
+    assert recipe.gray_range == (-1.0, 1.0)
+    blocks = get_recipe("heatmapnet").override({"model_args.blocks": "1,1,1,2"}).model_args["blocks"]
+    assert blocks == [1, 1, 1, 2]
     assert get_recipe("naimishnet").epochs != 3  # the original is untouched
 
 
@@ -284,11 +417,41 @@ def test_override_parses_types_and_dots():
     ("changes", "message"),
     [
         ({"epoch": "3"}, "no field 'epoch'.*epochs"),
-        ({"epochs": "many"}, "epochs must be of type int, got 'many'"),
-        ({"epochs": "2.5"}, "epochs must be of type int"),
-        ({"epochs": "true"}, "epochs must be an int"),
         ({"augmentation.colour": "1"}, "no field 'augmentation.colour'"),
-        ({"epochs.more": "1"}, "'epochs' has no fields"),
+        ({"epochs.more": "1"}, "no field 'epochs.more'; only augmentation and model_args have fields"),
+        ({"augmentation": "3"}, "set augmentation.NAME"),
+        *(
+            ({name: text}, f"{name} must be .*; got ")
+            for name, text in [
+                ("epochs", "many"),
+                ("epochs", "2.5"),
+                ("epochs", "true"),
+                ("epochs", "0"),
+                ("epochs", "9" * 5000),
+                ("gray_range", "1,2,3"),
+                ("gray_range", "1,0"),
+                ("ema_decay", "5"),
+                ("ema_decay", "nan"),
+                ("passes", "0"),
+                ("passes", "21"),
+                ("labels", "zzz"),
+                ("pseudo_label_share", "7"),
+                ("whole_view", "zzz"),
+                ("box_scale", "0"),
+                ("loss", "huber"),
+                ("optimizer", "sgd"),
+                ("schedule", "steps"),
+                ("flip_tta", "maybe"),
+                ("crop_mode", "half"),
+                ("batch_size", "0"),
+                ("learning_rate", "-1"),
+                ("learning_rate", "inf"),
+                ("augmentation.flip_prob", "2"),
+                ("model_args", "[1]"),
+                ("model", ""),
+                ("keypoint_std", "0"),
+            ]
+        ),
     ],
 )
 def test_override_refuses_what_it_does_not_know(changes, message):
@@ -298,7 +461,7 @@ def test_override_refuses_what_it_does_not_know(changes, message):
 
 def test_training_csv_row_is_what_the_network_is_trained_on(sample_folder):
     # the first keypoint of the CSV, through crop and normalisation and back, is itself
-    recipe = tiny(crop_mode="whole", **{"augmentation.flip": "0"})
+    recipe = tiny(crop_mode="whole", **{"augmentation.flip_prob": "0"})
     recipe = recipe.override(
         {f"augmentation.{k}": "0" for k in ("rotation_deg", "scale", "shift", "wide_crop_prob")}
     )
