@@ -1,4 +1,4 @@
-"""A few thousand things that are not what they should be: faces of finite numbers come out, or an error."""
+"""About two thousand random inputs: the answer is faces with finite numbers, or an error with a text."""
 
 import io
 import json
@@ -15,14 +15,14 @@ from detector import Face, KeypointDetector
 
 ERRORS = (OSError, TypeError, ValueError)
 THOROUGH = hypothesis.settings(
-    max_examples=700, deadline=None, derandomize=True, database=None,
+    max_examples=300, deadline=None, derandomize=True, database=None,
     suppress_health_check=list(hypothesis.HealthCheck),
 )  # fmt: skip
 
 
 def check(thing, boxes_xyxy=None) -> None:
-    """Faces of finite numbers, or an error with a text: nothing else may come out."""
-    faces, message = [], "it went well"
+    """Faces with finite numbers, or one of ERRORS with a text."""
+    faces, message = [], "there was no error"
     try:
         faces = stub_detector()(thing, boxes_xyxy)
     except ERRORS as error:
@@ -119,7 +119,7 @@ PATHS = st.one_of(
 OTHERS = st.one_of(PATHS, st.none(), st.integers(), st.binary(), st.lists(st.integers()), st.functions())
 
 
-@hypothesis.settings(THOROUGH, max_examples=400)
+@hypothesis.settings(THOROUGH, max_examples=200)
 @hypothesis.given(OTHERS)
 def test_any_other_thing(thing):
     check(thing)
