@@ -1,4 +1,4 @@
-"""What is done to the pixels of a face: aligned for recognition, or hidden for privacy."""
+"""Aligned crops of faces, as recognition networks take them."""
 
 import numpy as np
 
@@ -16,13 +16,12 @@ from landmarks import (
 )
 from sample_faces.head import Shape, canonical_head, forehead_points
 
-# --- alignment -----------------------------------------------------------------------------
-
 
 def five_points(keypoints) -> np.ndarray:
-    """Right eye, left eye, tip of the nose, right and left corner of the mouth: (5, 2) of points (68, 2).
+    """Right eye, left eye, tip of the nose, right and left corner of the mouth: (5, 2) of keypoints (68, 2).
 
-    An eye is the middle of its corners, which stay when it blinks.
+    An eye is the middle of its two corners, because they do not move in a blink. "Right" and "left" are
+    the person's.
     """
     points = np.asarray(keypoints, dtype=np.float64)
     right = (points[RIGHT_EYE_OUTER] + points[RIGHT_EYE_INNER]) / 2
@@ -31,9 +30,9 @@ def five_points(keypoints) -> np.ndarray:
 
 
 def face_template(size: int) -> np.ndarray:
-    """Where `five_points` of the canonical head lie, (5, 2) pixels, when its face fills size x size pixels.
+    """`five_points` of the canonical head, (5, 2) pixels, when its face fills a crop of size x size pixels.
 
-    The face is what lies between hairline and chin; it is a little narrower than high.
+    The face reaches from the hairline to the chin; it is a little narrower than high.
     """
     head = canonical_head()[:, :2]
     outline = np.concatenate([head, forehead_points(Shape())[:, :2]])
@@ -45,19 +44,27 @@ def face_template(size: int) -> np.ndarray:
 def align_face(
     image: np.ndarray, keypoints, size: int = 112, template_points=None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """An upright crop with the eyes, nose and mouth where they are in every such crop.
+    """An upright crop of a face, with eyes, nose and mouth at the same place in every crop.
 
-    image: HxWx3 uint8 RGB, or what else `files.py` reads. keypoints: (68, 2) pixels of it,
-        also outside.
-    template_points: (5, 2), where right eye, left eye, tip of the nose, right and left corner of the
-        mouth go, in pixels of the crop; by default `face_template(size)`. A recognition
-        network wants the template that it was trained with.
+    image: HxWx3 uint8 RGB, or anything else that `files.to_rgb` takes.
+    keypoints: (68, 2), (x, y), pixels of the image; they may lie outside of it.
+    size: width and height of the crop in pixels, at least 8.
+    template_points: (5, 2) pixels of the crop: the places of right eye, left eye, tip of the nose, right
+        and left corner of the mouth; by default `face_template(size)`. A recognition network needs the
+        template that it was trained with.
 
-    Returns the crop (size, size, 3) uint8, black where the image ends, and the matrix
-    (2, 3) from the image to it: rotation, scale and shift (no shear, so that faces keep
-    their proportions), nearest to the template in least squares.
-    Limits: it undoes roll, size and place, but a turned or tipped head stays so.
-    Raises ValueError for a wrong image, size or template, and when the five points coincide.
+    Returns the crop (size, size, 3) uint8 RGB, black outside the image, and the matrix (2, 3) from the image
+    to the crop: the rotation, scale and shift (no shear, so that faces keep their proportions) that bring
+    the five points closest to the template in least squares.
+
+    Limits: roll, size and place are the same in every crop; yaw and pitch are not corrected.
+
+    Example:
+
+        crop, matrix = align_face(image, faces[0].keypoints, size=112)
+
+    Raises ValueError for a wrong image, keypoints, size or template, and where all five points are the
+    same. Errors for files are those of `files.to_rgb`.
     """
     if not isinstance(size, int | np.integer) or size < 8:
         raise ValueError(f"size must be a whole number of 8 pixels or more, got {size!r}")
@@ -66,6 +73,3 @@ def align_face(
         raise ValueError(f"template_points must be 5 points (x, y) in pixels of the crop, got {target!r}")
     matrix = similarity_matrix(five_points(check_keypoints(keypoints)), target)
     return warp(to_rgb(image), matrix, (size, size)), matrix
-
-
-# --- privacy -------------------------------------------------------------------------------

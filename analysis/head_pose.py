@@ -1,12 +1,4 @@
-"""What keypoints say about a face: where it looks, whether eyes and mouth are open, brows, blinks.
-
-Numbers about geometry, and no more: an open mouth is not yet surprise. Everything
-that moves here also moves when the head turns, so read the measures beside
-`head_pose`, and compare a person with themselves rather than with others.
-
-The measures take keypoints (..., 68, 2), one face or all frames of a video; a
-frame without a face is NaN and gives NaN. "Right" and "left" are the person's.
-"""
+"""Head pose: yaw, pitch and roll of a face from its 68 keypoints."""
 
 from dataclasses import dataclass
 
@@ -29,9 +21,9 @@ from landmarks import (
 )
 from sample_faces.head import View, canonical_head
 
-#: Points that keep their place on the head whatever the face does: corners of the
-#: eyes, the nose, and, for the long lever they give, the ends of the jaw, the chin
-#: and the corners of the mouth. Lids, lips and brows move too much.
+#: Points that hardly move with the expression: the corners of the eyes and the nose. The ends of the jaw,
+#: the chin and the corners of the mouth move more, but they are far apart and make the angles precise.
+#: Lids, lips and brows are left out.
 POSE_POINTS = (
     *(RIGHT_EYE_OUTER, RIGHT_EYE_INNER, LEFT_EYE_INNER, LEFT_EYE_OUTER),
     *GROUPS["nose_bridge"],
@@ -39,33 +31,30 @@ POSE_POINTS = (
     *(MOUTH_RIGHT, MOUTH_LEFT, JAW_RIGHT, CHIN, JAW_LEFT),
 )
 
-#: The head that everybody gets: (68, 3), axes and unit of `sample_faces/head.py`.
+#: The one head shape for all people: (68, 3), axes and unit of `sample_faces/head.py`.
 HEAD = canonical_head()
 HEAD.setflags(write=False)
 
-#: How far from the face the camera is taken to be, in head units (about 90 mm): 1.1 m.
+#: Assumed distance of the camera from the face, in head units (about 90 mm): 1.1 m.
 CAMERA_DISTANCE = 12.0
-#: How often the jaw is put back where the pose found so far would have it.
+#: Number of times that the jaw is corrected with the pose found so far.
 JAW_ROUNDS = 3
 
 #: From the axes of `sample_faces/head.py` (z to the viewer) to those of OpenCV (z into the scene).
 AWAY_FROM_VIEWER = np.array([1.0, 1.0, -1.0])
 
-# --- head pose ---------------------------------------------------------------------------
-
 
 @dataclass(frozen=True)
 class HeadPose:
-    """How a head is turned.
+    """The pose of a head in front of a camera.
 
-    Convention: degrees; 0, 0, 0 looks straight into the camera. yaw > 0 turns the nose
-        to the right of the image (the person's left), pitch > 0 moves it down, roll > 0
-        turns the face counter-clockwise on the screen. Yaw is applied first, then
-        pitch, then roll. The same signs as `sample_faces.draw_face`; other packages
-        have others.
+    Convention: degrees; 0, 0, 0 looks straight into the camera. yaw > 0 turns the nose to the right of the
+        image (the person's left), pitch > 0 moves it down, roll > 0 turns the face counter-clockwise on the
+        screen. Yaw is applied first, then pitch, then roll. `sample_faces.draw_face` has the same signs;
+        other packages have others.
     rotation: (3, 3), translation: (3,), camera: (3, 3): a point p of the head is seen at
-        camera @ (rotation @ p + translation), in OpenCV's axes: x right, y down, z away from
-        the viewer. The unit is the distance between the outer eye corners.
+        camera @ (rotation @ p + translation), in OpenCV's axes: x right, y down, z away from the viewer. The
+        unit is the distance between the outer eye corners.
     """
 
     yaw_deg: float
@@ -76,38 +65,45 @@ class HeadPose:
     camera: np.ndarray
 
     def project(self, head_points) -> np.ndarray:
-        """Pixels (N, 2) where points (N, 3) of the canonical head, z towards the viewer, are seen."""
+        """Pixels (N, 2) of points (N, 3) of the canonical head, whose z axis points to the viewer."""
         points = np.asarray(head_points, dtype=np.float64) * AWAY_FROM_VIEWER
         seen = (points @ self.rotation.T + self.translation) @ self.camera.T
         return seen[:, :2] / seen[:, 2:]
 
     def axes(self, length: float = 0.8) -> np.ndarray:
-        """To draw, (4, 2) pixels: tip of the nose; from it `length` to the person's left, down, forward."""
+        """Three axes for a drawing, (4, 2) pixels: the tip of the nose, and from it the ends to the
+        person's left, down and forward.
+
+        length: of an axis, in distances between the outer eye corners.
+        """
         arms = length * np.array([[0.0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
         return self.project(HEAD[NOSE_TIP] + arms)
 
 
 def head_pose(keypoints, camera=None, jaw_on_edge: float = 0.5) -> HeadPose:
-    """Yaw, pitch and roll by fitting the canonical head to the points of POSE_POINTS.
+    """Yaw, pitch and roll of a face, by fitting a fixed 3-D head to the keypoints.
 
-    keypoints: (68, 2) pixels. camera: (3, 3) intrinsic matrix, where it is known; angles
-        are then against the camera's axes. Without one, the camera is taken to stand
-        1.1 m away and to look straight at this face, so that cropping, moving or
-        resizing the image changes nothing; only the angles mean something then, not
-        the distance.
-    jaw_on_edge: where the keypoints have the far side of a turned jaw: 0 on the jaw
-        itself, hidden behind the cheek (points projected from 3-D), 1 on the edge of the cheek
-        that can be seen (people's marks, `sample_faces`). The labels that our
-        networks learn from lie between.
+    keypoints: (68, 2), (x, y), pixels.
+    camera: (3, 3) intrinsic matrix, if known; the angles are then relative to the camera's axes. Without one
+        the camera is assumed to be 1.1 m away and to point at this face. Cropping, moving or resizing the
+        image then changes nothing, and only the angles are meaningful, not the distance.
+    jaw_on_edge: place of the keypoints on the far side of a turned jaw, 0 to 1. 0: on the jaw itself, hidden
+        behind the cheek (points projected from 3-D). 1: on the visible edge of the cheek (points marked by
+        people, `sample_faces`). The labels that the networks here are trained on lie between.
 
-    Limits: everybody gets the same head, so that a long nose or a receding chin reads
-    as pitch. Seen from afar and with exact points, the canonical head is right to 4
-    degrees with yaw to 60 and pitch to 30, other people with an expression to 7 with yaw
-    to 45. Where jaw_on_edge is wrong by one half, yaw may be 11 degrees off. Noise of
-    5 % of the inter-ocular distance in each coordinate makes errors of 3 degrees on
-    average and of 15 at worst (tests/test_measure.py).
+    Limits: everybody gets the same head shape, so a long nose or a receding chin is read as pitch. Seen from
+    afar and with exact points the error is at most 4 degrees for the canonical head (yaw to 60, pitch to
+    30) and 7 for other people with an expression (yaw to 45). With jaw_on_edge wrong by one half, yaw may
+    be 11 degrees wrong. Noise of 5 % of the inter-ocular distance in each coordinate causes errors of 3
+    degrees on average and 15 at most (tests/test_head_pose.py).
 
-    Raises ValueError for wrong keypoints, or for some that no head can have.
+    Example:
+
+        pose = head_pose(faces[0].keypoints)
+        pose.yaw_deg, pose.pitch_deg, pose.roll_deg
+
+    Raises ValueError for a wrong camera or jaw_on_edge, for wrong keypoints, and for keypoints that no head
+    in front of a camera has.
     Source: SQPnP (Terzakis and Lourakis, ECCV 2020), refined by Levenberg-Marquardt.
     """
     if not 0 <= jaw_on_edge <= 1:
@@ -135,7 +131,7 @@ def _fit_head(keypoints: np.ndarray, camera: np.ndarray) -> HeadPose:
 
 
 def _jaw_put_back(keypoints: np.ndarray, pose: HeadPose, share: float) -> np.ndarray:
-    """Keypoints with the jaw moved from the edge that is seen at this pose to where it is on the head."""
+    """Keypoints with the jaw moved by a share of the way from the visible edge to its place on the head."""
     pixels_per_unit = pose.camera[0, 0] / pose.translation[2]
     view = View(pose.yaw_deg, pose.pitch_deg, pose.roll_deg, pixels_per_unit)
     jaw, moved = list(GROUPS["jaw"]), keypoints.copy()
@@ -167,9 +163,3 @@ def _angles(rotation: np.ndarray) -> tuple[float, float, float]:
     pitch = np.arcsin(np.clip(rotation[2, 1], -1.0, 1.0))
     roll = np.arctan2(rotation[0, 1], rotation[1, 1])
     return tuple(float(angle) for angle in np.rad2deg([yaw, pitch, roll]))
-
-
-# --- openings ----------------------------------------------------------------------------
-
-
-# --- blinks ------------------------------------------------------------------------------

@@ -1,7 +1,10 @@
-"""Whether eyes and mouth are open, brows raised, and blinks in a video.
+"""Openings of eyes and mouth, height of the brows, and blinks in a video.
 
-The measures take keypoints (..., 68, 2), one face or all frames of a video; a frame
-without a face is NaN and gives NaN. "Right" and "left" are the person's.
+The functions take keypoints (..., 68, 2): one face or all frames of a video. A frame without a face is NaN
+and gives NaN. "Right" and "left" are the person's.
+
+These are measures of geometry, not of emotion. All of them also change when the head turns: use them together
+with `head_pose`, and compare a person with the same person at another time, not with other people.
 """
 
 from itertools import pairwise
@@ -37,22 +40,26 @@ def _distance(points: np.ndarray, a: int, b: int) -> np.ndarray:
 
 
 def _opening(points: np.ndarray, pairs, corner: int, other_corner: int) -> np.ndarray:
-    """Mean distance of the pairs over the distance of the corners; NaN where the corners coincide."""
+    """Mean distance of the pairs over the distance of the corners; NaN where the corners are one point."""
     height = np.mean([_distance(points, upper, lower) for upper, lower in pairs], axis=0)
     width = _distance(points, corner, other_corner)
     return height / np.where(width > 0, width, np.nan)
 
 
 def eye_opening(keypoints) -> np.ndarray:
-    """Eye aspect ratio of (right, left) eye: (..., 2), about 0.3 open and 0.1 or less closed.
+    """Eye aspect ratio (..., 2) of the right and the left eye: about 0.3 open, 0.1 or less closed.
 
-    Height over width of the lids' outline: Soukupova and Cech, "Real-Time Eye Blink
-    Detection using Facial Landmarks", CVWW 2016. NaN for a frame of NaN.
+    It is the height of the eye over its width.
 
-    Limits: an open eye is 0.2 for one person and 0.4 for another. On a head turned by 30
-    degrees the eye that is farther away is foreshortened and reads a third more, the near
-    one hardly anything. Looking down lowers the lids, and the ratio with them. In a face
-    200 pixels wide an open eye is about 15 pixels high: small errors in the points show.
+    keypoints: (..., 68, 2).
+
+    Limits: an open eye has 0.2 in one person and 0.4 in another. On a head turned by 30 degrees the ratio of
+    the far eye, whose width is foreshortened, is a third too high; that of the near eye hardly changes.
+    Looking down lowers the lids and the ratio. In a face 200 pixels wide an open eye is about 15 pixels
+    high, so small errors of the keypoints matter.
+
+    Raises ValueError for keypoints of another shape, or infinite ones.
+    Source: Soukupova and Cech, "Real-Time Eye Blink Detection using Facial Landmarks", CVWW 2016.
     """
     points = _check_faces(keypoints)
     right = _opening(points, RIGHT_LID_PAIRS, RIGHT_EYE_OUTER, RIGHT_EYE_INNER)
@@ -61,30 +68,38 @@ def eye_opening(keypoints) -> np.ndarray:
 
 
 def mouth_opening(keypoints) -> np.ndarray:
-    """Height of the gap between the lips over its width: (...), near 0 shut, 0.5 and more wide open.
+    """Height over width of the gap between the lips (...): near 0 closed, 0.5 and more wide open.
 
-    The eye aspect ratio's idea on the inner lips, with their three pairs of points.
+    It is the eye aspect ratio on the inner lips, with their three pairs of points.
 
-    Limits: speech opens the mouth as a yawn does, only shorter; a smile widens it and
-    lowers the ratio; a turned head raises it. Teeth and beards hide the inner lips.
+    keypoints: (..., 68, 2).
+
+    Limits: speech opens the mouth like a yawn, for a shorter time. A smile widens it and lowers the ratio; a
+    turned head raises the ratio. Teeth and beards hide the inner lips.
+
+    Raises ValueError for keypoints of another shape, or infinite ones.
     """
     return _opening(_check_faces(keypoints), INNER_LIP_PAIRS, INNER_MOUTH_RIGHT, INNER_MOUTH_LEFT)
 
 
 def brow_raise(keypoints) -> np.ndarray:
-    """Height of the (right, left) brow above its eye over the inter-ocular distance: (..., 2).
+    """Height (..., 2) of the right and the left brow above its eye, over the inter-ocular distance.
 
-    Measured at a right angle to the line of the outer eye corners. About 0.3 at rest;
-    raising the brows adds about 0.05 to 0.1, a frown takes as much away. People's brows
-    at rest differ by more than that: subtract the same person's median.
+    It is measured at a right angle to the line through the outer eye corners: about 0.3 at rest. Raised
+    brows add 0.05 to 0.1, a frown subtracts as much. The brows of people at rest differ by more than that, so
+    subtract the median of the same person.
 
-    Limits: a head turned by 30 degrees has a shorter inter-ocular distance, which adds
-    0.05, as much as raised brows do; pitch of 20 takes nearly as much away.
+    keypoints: (..., 68, 2).
+
+    Limits: yaw of 30 degrees shortens the inter-ocular distance and adds 0.05, as much as raised brows; pitch
+    of 20 degrees subtracts nearly as much.
+
+    Raises ValueError for keypoints of another shape, or infinite ones.
     """
     points = _check_faces(keypoints)
     across = points[..., LEFT_EYE_OUTER, :] - points[..., RIGHT_EYE_OUTER, :]
     square = (across**2).sum(axis=-1, keepdims=True)
-    # upwards on the face, and 1 / inter-ocular distance long
+    # a vector that points up on the face, of length 1 / inter-ocular distance
     up = across[..., ::-1] * [1, -1] / np.where(square > 0, square, np.nan)
     heights = []
     for brow, outer, inner in (
@@ -109,26 +124,30 @@ def blinks(
     window_s: float = 3.0,
     bridge_s: float = 0.1,
 ) -> list[tuple[int, int]]:
-    """Blinks in a video: (first frame, frame after the last) with the eyes shut, in order.
+    """Blinks in a video, in order: (first frame, frame after the last one) with closed eyes.
 
-    openings: (T,) or (T, 2) from `eye_opening`, one row a frame; both eyes are averaged.
-        NaN where there was no face.
-    fps: frames a second. closed: shut means below this share of how far the eyes are
-        open around that time (the upper quartile of `window_s` seconds).
-    min_s, max_s: shorter is noise, longer is closed eyes.
-    bridge_s: a gap without a face up to this long is filled in with a straight line.
+    openings: (T,) or (T, 2) of `eye_opening`, one row per frame; the two eyes are averaged. NaN where there
+        was no face.
+    fps: frames per second.
+    closed: eyes are closed below this share of their usual opening, the upper quartile of the `window_s`
+        seconds around the frame.
+    min_s, max_s: shortest and longest blink in seconds; shorter is noise, longer is closed eyes.
+    window_s: length of the window for the usual opening, in seconds.
+    bridge_s: gaps without a face up to this length, in seconds, are filled with a straight line.
 
-    Eyes that are shut when the recording or a longer gap begins or ends do not count:
-    nobody saw how long. Limits: below 15 frames a second blinks fall between the
-    frames; a quick look down is counted as a blink; keypoints that jump by a fifth of
-    an eye's height from frame to frame need smoothing first.
+    Closed eyes at the beginning or end of the recording or of a longer gap are no blink, because their
+    duration is unknown.
 
-    Soukupova and Cech (2016) learn the shape of a blink; this is their simple rival, a
-    threshold, but relative to the person and the moment.
+    Limits: below 15 frames per second blinks fall between frames. A quick look down counts as a blink.
+    Keypoints that jump by a fifth of the eye's height from frame to frame must be smoothed first.
+
+    Raises ValueError for openings of another shape, or fps that is not a positive number.
+    Source: a threshold relative to person and time, in place of the learned classifier of Soukupova and
+    Cech, "Real-Time Eye Blink Detection using Facial Landmarks", CVWW 2016.
     """
     series = _one_series(openings)
     if not (np.isfinite(fps) and fps > 0):
-        raise ValueError(f"fps must be a positive number of frames a second, got {fps!r}")
+        raise ValueError(f"fps must be a positive number of frames per second, got {fps!r}")
     series = _bridge(series, round(bridge_s * fps))
     shut = series < closed * _open_level(series, round(window_s * fps / 2))
     found = []
@@ -140,12 +159,12 @@ def blinks(
 
 
 def _one_series(openings) -> np.ndarray:
-    """(T,) from (T,) or (T, 2): the mean of the eyes that were seen."""
+    """(T,) from (T,) or (T, 2): the mean of the eyes that are not NaN."""
     values = np.asarray(openings, dtype=np.float64)
     if values.ndim == 1:
         return values
     if values.ndim != 2 or values.shape[1] != 2:
-        raise ValueError(f"openings must have shape (T,) or (T, 2), one row a frame, got {values.shape}")
+        raise ValueError(f"openings must have shape (T,) or (T, 2), one row per frame, got {values.shape}")
     seen = ~np.isnan(values)
     return np.where(seen, values, 0).sum(axis=1) / np.where(seen.any(axis=1), seen.sum(axis=1), np.nan)
 
@@ -157,7 +176,7 @@ def _runs(flags: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _bridge(series: np.ndarray, longest: int) -> np.ndarray:
-    """The series with gaps of up to `longest` frames of NaN between two values filled by a straight line."""
+    """The series with gaps of up to `longest` NaN frames between two values filled by a straight line."""
     filled = series.copy()
     known = np.flatnonzero(~np.isnan(series))
     for before, after in pairwise(known):
@@ -167,7 +186,7 @@ def _bridge(series: np.ndarray, longest: int) -> np.ndarray:
 
 
 def _open_level(series: np.ndarray, reach: int) -> np.ndarray:
-    """How far open the eyes are around each frame: upper quartile of what is known within `reach` frames."""
+    """Usual opening (T,) around each frame: upper quartile of the values within `reach` frames."""
     level = np.full(len(series), np.nan)
     for frame in range(len(series)):
         around = series[max(0, frame - reach) : frame + reach + 1]

@@ -1,4 +1,4 @@
-"""Hiding faces in an image."""
+"""Hiding faces in an image: blurred or pixelated, so that the face cannot be recognised."""
 
 from collections.abc import Iterable
 
@@ -10,17 +10,18 @@ from sample_faces.head import Shape, canonical_head, forehead_points
 
 STYLES = {"blur": cv2.INTER_CUBIC, "pixelate": cv2.INTER_NEAREST}
 
-
-#: How far, as a share of the face's height, everything is hidden around the outline (for ears and
-#: hair line, and for points that are a little off), and how far the edge then fades.
+#: Widths around the outline, as shares of the face's height: fully hidden (because of the ears, the hairline
+#: and errors of the points), and fading into the image.
 GROWN, FADE = 0.1, 0.05
 
 
 def face_outline(keypoints) -> np.ndarray:
-    """Convex outline (N, 2) float32, in pixels, of the whole face, forehead included.
+    """Convex outline (N, 2) float32, in pixels, of the whole face, including the forehead.
 
-    The 68 points end at the brows. The forehead of the canonical head, a little high
-    (hairlines differ), is put where the affine camera puts it that fits the points best.
+    keypoints: (68, 2). They end at the brows. The forehead is that of the canonical head, made a little
+    higher because hairlines differ, seen through the affine camera that fits the keypoints best.
+
+    Raises ValueError for wrong keypoints, or if they lie in one pixel or on one line.
     """
     points = check_keypoints(keypoints)
     if not (np.ptp(points, axis=0) >= 1).all():
@@ -32,21 +33,26 @@ def face_outline(keypoints) -> np.ndarray:
 
 
 def blur_faces(image: np.ndarray, faces: Iterable, cells: int = 5, style: str = "blur") -> np.ndarray:
-    """The image with faces made unrecognisable; the input is not changed.
+    """A copy of the image with the faces made unrecognisable.
 
-    image: as for `align_face`. faces: what the detector returned, or keypoints (N, 68, 2);
-        faces partly or wholly outside the image are fine.
-    cells: what is left of a face is the mean colour of about cells x cells squares;
-        fewer hide more. style: "blur" draws these means as a smooth picture,
-        "pixelate" as squares. Both hold the same information: unlike a Gaussian blur,
-        which can be sharpened again, the means let nobody compute back what was averaged.
+    image: HxWx3 uint8 RGB, or anything else that `files.to_rgb` takes.
+    faces: faces of the detector, or keypoints (N, 68, 2); they may lie partly or wholly outside the image.
+    cells: a face is replaced by the mean colours of about cells x cells squares, 1 to 16; fewer hide more.
+    style: "blur" draws these means as a smooth picture, "pixelate" as squares. Both contain the same
+        information. A Gaussian blur can be sharpened again; from the means the pixels cannot be computed.
 
-    Limits: only faces that were found are hidden. Hair, ears, clothes and surroundings
-    stay, and people are known by them. Somebody who has pictures of a few candidates can
-    blur those alike and compare (McPherson et al., "Defeating Image Obfuscation with Deep
-    Learning", 2016), and many frames of a video tell more than one: where that matters,
-    cells=1 leaves nothing but the mean colour. The original's thumbnail and metadata are
-    not ours to clean.
+    Returns HxWx3 uint8 RGB.
+
+    Limits: only the given faces are hidden. Hair, ears, clothes and surroundings stay visible, and people
+    can be recognised by them. Somebody with photos of a few candidates can blur those in the same way and
+    compare (McPherson et al., "Defeating Image Obfuscation with Deep Learning", 2016), and the frames of a
+    video together contain more than one frame. With cells=1 only the mean colour is left. Thumbnails and
+    metadata of the original file are not touched.
+
+    Example:
+
+        hidden = blur_faces(image, detector(image))
+
     Raises ValueError for a wrong image, keypoints, cells or style.
     """
     if style not in STYLES:
@@ -60,7 +66,7 @@ def blur_faces(image: np.ndarray, faces: Iterable, cells: int = 5, style: str = 
 
 
 def _hide(image: np.ndarray, outline: np.ndarray, cells: int, interpolation: int) -> None:
-    """Replace what is inside the outline by means over `cells` squares along its longer side, in place."""
+    """Replace the inside of the outline by means over `cells` squares along its longer side, in place."""
     side = float(np.ptp(outline, axis=0).max())
     reach = (GROWN + FADE) * side
     limit = np.array(image.shape[1::-1])
@@ -71,7 +77,7 @@ def _hide(image: np.ndarray, outline: np.ndarray, cells: int, interpolation: int
     window = image[top:bottom, left:right]
     means = _means(window, max(side / cells, 2.0), interpolation)
     distance = _distance_outside(outline - (left, top), window.shape[:2])
-    # Wholly replaced up to the grown outline: the fading edge, which mixes in the original, lies beyond it.
+    # the fading edge, which mixes in the original, lies outside the grown outline
     share = np.clip((reach - distance) / (FADE * side), 0, 1)[..., None]
     window[:] = np.rint(window + share * (means.astype(np.float32) - window))
 
@@ -86,10 +92,10 @@ def _means(window: np.ndarray, block: float, interpolation: int) -> np.ndarray:
 
 
 def _distance_outside(outline: np.ndarray, shape_hw) -> np.ndarray:
-    """How far (H, W) each pixel lies outside a convex outline (N, 2); negative inside.
+    """Distance (H, W) in pixels of each pixel to a convex outline (N, 2); negative inside.
 
-    The largest of the distances to the lines along its edges; beyond a corner that is
-    a little less than the true distance.
+    It is the largest of the distances to the lines along the edges; outside a corner this is a little less
+    than the true distance.
     """
     ys, xs = np.mgrid[: shape_hw[0], : shape_hw[1]].astype(np.float32)
     farthest = np.full(shape_hw, -np.inf, dtype=np.float32)

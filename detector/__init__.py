@@ -1,11 +1,27 @@
-"""From any image to 68 keypoints on each face.
+"""From an image to 68 keypoints per face.
 
 from detector import KeypointDetector
 detector = KeypointDetector.from_pretrained()
-faces = detector(image)
+faces = detector("photo.jpg")
 """
 
-from detector.face_finders import HaarFaceDetector
+from detector.face_finders import (
+    FixedBoxes,
+    HaarFaceDetector,
+    MultiCascadeDetector,
+    ReducedSearch,
+    YuNetFaceDetector,
+)
 from detector.predictor import DEFAULT_CHECKPOINT, Face, KeypointDetector, predict_keypoints
 
-__all__ = ["DEFAULT_CHECKPOINT", "Face", "HaarFaceDetector", "KeypointDetector", "predict_keypoints"]
+__all__ = [
+    "DEFAULT_CHECKPOINT",
+    "Face",
+    "FixedBoxes",
+    "HaarFaceDetector",
+    "KeypointDetector",
+    "MultiCascadeDetector",
+    "ReducedSearch",
+    "YuNetFaceDetector",
+    "predict_keypoints",
+]

@@ -1,8 +1,8 @@
-"""Things worn on a face: they turn, shrink and foreshorten with it.
+"""Applies filters: drawings that turn, shrink and foreshorten with the face they are placed on.
 
-`art/filters.json` says for every filter which drawings it is made of, from back to
-front, and where on a face each of them sits; `fit.py` turns that into a matrix.
-A new filter is a PNG and an entry there: nothing here needs to change.
+`art/filters.json` lists the drawings of each filter, from back to front, with the place of each on a face;
+`fit.py` computes the matrix from drawing to image. A new filter is a PNG and an entry in that file, without
+changes here.
 """
 
 import json
@@ -18,7 +18,7 @@ from filters.fit import check_face, fit_hinged, fit_part
 from geometry import box_from_keypoints, box_side, compose, invert, resize_matrix, transform_points, warp
 
 ART = Path(__file__).parent / "art"
-#: A drawing that covers less than this many pixels of the image is not painted.
+#: A drawing that covers fewer pixels of the image than this is not painted.
 MIN_AREA = 0.1
 
 
@@ -29,18 +29,21 @@ def _catalogue() -> dict:
 
 @lru_cache(maxsize=32)
 def load_art(name: str) -> np.ndarray:
-    """A drawing of `art/` as (H, W, 4) float32, RGB in [0, 255] premultiplied, alpha in [0, 1]."""
+    """A drawing of `art/` by file name: (H, W, 4) float32, premultiplied RGB in [0, 255], alpha in [0, 1].
+
+    The array is read-only, because every caller gets the same one.
+    """
     with Image.open(ART / name) as picture:
         art = premultiply(np.asarray(picture.convert("RGBA")))
-    art.setflags(write=False)  # every caller gets the same array
+    art.setflags(write=False)
     return art
 
 
 def premultiply(rgba: np.ndarray) -> np.ndarray:
-    """(H, W, 4) uint8 with straight alpha -> (H, W, 4) float32, RGB times alpha, alpha in [0, 1].
+    """RGBA (H, W, 4) uint8 with straight alpha as (H, W, 4) float32: RGB times alpha, alpha in [0, 1].
 
-    Averaging straight colours would mix in the (arbitrary) colour under clear
-    pixels and leave a dark fringe; premultiplied, a clear pixel weighs nothing.
+    Averages of straight colours contain the arbitrary colour of transparent pixels, which leaves a dark
+    fringe. Premultiplied, a transparent pixel has no weight.
     """
     art = rgba.astype(np.float32)
     art[..., 3] /= 255
@@ -49,7 +52,7 @@ def premultiply(rgba: np.ndarray) -> np.ndarray:
 
 
 def list_filters() -> list[str]:
-    """Names that `wear` accepts."""
+    """Names of all filters."""
     return list(_catalogue())
 
 
@@ -60,10 +63,12 @@ def _parts(filter_name: str) -> list[dict]:
 
 
 def placements(filter_name: str, keypoints: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """(drawing, matrix) of every visible part of a filter on a face, back to front.
+    """(drawing, matrix) of every visible part of a filter on a face, from back to front.
 
-    keypoints: (68, 2), (x, y) pixels. matrix: (2, 3), drawing pixels to image pixels.
-    Raises ValueError for an unknown name or a degenerate face.
+    filter_name: one of `list_filters()`. keypoints: (68, 2), (x, y), pixels of the image.
+
+    Returns file names of `art/` and matrices (2, 3) from pixels of the drawing to pixels of the image.
+    Raises ValueError for an unknown name, wrong keypoints, or a degenerate face.
     """
     parts, points = _parts(filter_name), check_face(keypoints)
     carriers = {part["art"]: fit_part(part, points) for part in parts if "anchors" in part}
@@ -77,10 +82,10 @@ def placements(filter_name: str, keypoints: np.ndarray) -> list[tuple[str, np.nd
 
 
 def _shrink(art: np.ndarray, matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Average the drawing down along each axis that the matrix shrinks.
+    """The drawing averaged down along each axis that the matrix shrinks, and the matrix for it.
 
-    On a turned head the width shrinks more than the height; one common factor
-    would blur one of them or alias the other.
+    On a turned head the width shrinks more than the height; one common factor would blur one axis or alias
+    the other.
     """
     height, width = art.shape[:2]
     scale_x, scale_y = np.minimum(np.linalg.norm(matrix[:, :2], axis=0), 1)
@@ -103,13 +108,13 @@ def _footprint(art: np.ndarray, matrix: np.ndarray, image: np.ndarray) -> tuple[
 
 
 def paint(image: np.ndarray, art: np.ndarray, matrix: np.ndarray, opacity: float = 1.0) -> None:
-    """Lay a drawing over the image, in place.
+    """Paint a drawing onto the image, in place; parts outside the image are cut off.
 
-    image: (H, W, 3) uint8. art: (h, w, 4) float32 premultiplied (see `load_art`).
-    matrix: (2, 3), drawing pixels to image pixels. What falls outside is cut off.
+    image: (H, W, 3) uint8 RGB. art: (h, w, 4) float32, premultiplied (see `load_art`).
+    matrix: (2, 3), from pixels of the drawing to pixels of the image. opacity: 0 to 1.
     """
     if abs(np.linalg.det(matrix[:, :2])) * art.shape[0] * art.shape[1] < MIN_AREA:
-        return  # seen edge-on; the warp could not invert such a matrix
+        return  # seen edge-on, with a matrix that the warp cannot invert
     art, matrix = _shrink(art, matrix)
     left, top, right, bottom = _footprint(art, matrix, image)
     if left >= right or top >= bottom:
@@ -134,13 +139,19 @@ def _check_image(image) -> np.ndarray:
 def apply_filter(
     image: np.ndarray, keypoints: np.ndarray, filter_name: str = "sunglasses", opacity: float = 1.0
 ) -> np.ndarray:
-    """The image with the face wearing something; the input is not changed.
+    """A copy of the image with a filter on one face.
 
-    image: (H, W, 3) uint8 RGB. keypoints: (68, 2), (x, y) pixels of the image,
-        anywhere, also outside. filter_name: one of `list_filters()`.
-    opacity: 0 (nothing) to 1 (as drawn).
-    Raises ValueError for a wrong image, keypoints, name or opacity, and for a
-        degenerate face (outer eye corners in one place).
+    image: (H, W, 3) uint8 RGB.
+    keypoints: (68, 2), (x, y), pixels of the image; they may lie outside of it.
+    filter_name: one of `list_filters()`.
+    opacity: 0 (invisible) to 1 (as drawn).
+
+    Example:
+
+        image = apply_filter(image, faces[0].keypoints, "dog")
+
+    Raises ValueError for a wrong image, keypoints, name or opacity, and for a degenerate face, whose outer
+    eye corners are less than a pixel apart.
     """
     return apply_filter_to_faces(image, [keypoints], filter_name, opacity)
 
@@ -151,20 +162,25 @@ def apply_filter_to_faces(
     filter_name: str = "sunglasses",
     opacity: float = 1.0,
 ) -> np.ndarray:
-    """Like `wear` for any number of faces: (N, 68, 2) or a list of (68, 2), possibly empty.
+    """A copy of the image with a filter on every face.
 
-    Small faces are painted first: they are farther away, so that what a nearer
-    person wears lies over them. Equal sizes keep the order given.
+    faces_keypoints: (N, 68, 2) or a list of (68, 2), possibly empty. The other arguments are those of
+        `apply_filter`.
+
+    Small faces are painted first, because they are farther away and the filters of nearer faces cover
+    them. Faces of the same size are painted in the given order.
+
+    Raises the errors of `apply_filter`.
     """
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must be from 0 to 1, got {opacity}")
-    _parts(filter_name)  # a wrong name is an error without a face, too
-    worn = _check_image(image).copy()
+    _parts(filter_name)  # a wrong name is an error even without a face
+    painted = _check_image(image).copy()
     faces = [check_face(face) for face in faces_keypoints]
     for face in sorted(faces, key=lambda face: box_side(box_from_keypoints(face))):
         for art, matrix in placements(filter_name, face):
-            paint(worn, load_art(art), matrix, opacity)
-    return worn
+            paint(painted, load_art(art), matrix, opacity)
+    return painted
 
 
 def apply_filter_to_video(
@@ -173,11 +189,13 @@ def apply_filter_to_video(
     filter_name: str = "sunglasses",
     opacity: float = 1.0,
 ) -> Iterator[np.ndarray]:
-    """`apply_filter_to_faces` frame by frame, lazily.
+    """The frames of a video with a filter on every face, one frame at a time.
 
-    keypoints_per_frame: for each frame its faces, (N, 68, 2) or a list of (68, 2);
-        an empty list passes the frame through (as a copy).
-    Raises ValueError when one of the two ends before the other.
+    frames: images (H, W, 3) uint8 RGB; any iterable, read when the result is.
+    keypoints_per_frame: for each frame its faces, (N, 68, 2) or a list of (68, 2). A frame without faces
+        comes out as a copy. The other arguments are those of `apply_filter`.
+
+    Raises the errors of `apply_filter`, and ValueError where one of the two iterables is shorter.
     """
     for image, faces in zip(frames, keypoints_per_frame, strict=True):
         yield apply_filter_to_faces(image, faces, filter_name, opacity)

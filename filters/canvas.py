@@ -1,7 +1,7 @@
-"""The paper and pencils of draw_art.py: shapes, shadows, hairs and shading on a transparent picture.
+"""Drawing for draw_art.py: shapes, shadows, hairs and shading on a transparent picture.
 
-Everything is in *face units*: x to the right and y down from the middle between the
-eyes, 100 units from outer eye corner to outer eye corner.
+Coordinates are in face units: x to the right and y down from the middle between the eyes, 100 units from
+outer eye corner to outer eye corner.
 """
 
 import numpy as np
@@ -13,9 +13,9 @@ OVERLAP = 2.0  # face units, see Canvas.halves
 
 
 class Canvas:
-    """A transparent picture, drawn several times too large and averaged down at the end.
+    """A transparent picture that is drawn OVERSAMPLING times as large and averaged down at the end.
 
-    box: left, top, right, bottom in face units. scale: pixels of the picture for one unit.
+    box: left, top, right, bottom in face units. scale: pixels of the picture per unit.
     """
 
     def __init__(self, box: tuple[float, float, float, float], scale: float):
@@ -27,16 +27,16 @@ class Canvas:
         self.x, self.y = (columns + 0.5) / self.scale + self.left, (rows + 0.5) / self.scale + self.top
 
     def _pixels(self, outline) -> np.ndarray:
-        """Face units (N, 2) to pixels of the oversized picture."""
+        """Points (N, 2) in pixels of the oversampled picture, from face units."""
         return (np.asarray(outline, dtype=np.float64) - (self.left, self.top)) * self.scale - 0.5
 
     def shape(self, *outlines) -> np.ndarray:
-        """Mask (0 or 1) of the inside of closed outlines (N, 2)."""
+        """Mask (H, W), 0 or 1, of the inside of closed outlines (N, 2)."""
         masks = [_fill(self.rgba.shape[:2], self._pixels(outline)) for outline in outlines]
         return np.maximum.reduce(masks).astype(np.float32)
 
     def below(self, mask: np.ndarray, distance: float, radius: float) -> np.ndarray:
-        """The soft shadow that a shape throws `distance` units downwards."""
+        """The soft shadow of a shape, `distance` units below it."""
         return self.blur(np.roll(mask, round(distance * self.scale), axis=0), radius)
 
     def blur(self, mask: np.ndarray, radius: float) -> np.ndarray:
@@ -44,7 +44,7 @@ class Canvas:
         return cv2.GaussianBlur(mask, (0, 0), radius * self.scale, borderType=cv2.BORDER_CONSTANT)
 
     def paint(self, colour, mask: np.ndarray, alpha=1.0) -> None:
-        """Lay a colour, (3,) or (H, W, 3) in [0, 255], over the picture where the mask is.
+        """Paint a colour, (3,) or (H, W, 3) in [0, 255], where the mask is.
 
         alpha: a number or (H, W), in [0, 1].
         """
@@ -54,9 +54,9 @@ class Canvas:
         self._lay(window, tone, mask[window] * np.broadcast_to(alpha, mask.shape)[window])
 
     def strand(self, line: np.ndarray, width: float, colour, mask: np.ndarray, alpha: float) -> None:
-        """A hair: a line (N, 2), `width` units thick in the middle, pointed at both ends, inside the mask.
+        """Paint a hair inside the mask: a line (N, 2), `width` units thick, with pointed ends.
 
-        There are hundreds of them, so each touches only its own small window.
+        There are hundreds of hairs, so each changes only a small window of the picture.
         """
         taper = np.maximum(np.sin(np.linspace(0, np.pi, len(line))), 0) ** 0.7
         along = np.gradient(line, axis=0)
@@ -75,7 +75,7 @@ class Canvas:
         part[:] = np.concatenate([np.float32(colour) * cover, cover], axis=-1) + part * (1 - cover)
 
     def relief(self, mask: np.ndarray, radius: float, strength: float) -> None:
-        """Shade a shape as if its edges were rounded, with the light from above left."""
+        """Shade a shape as if its edges were round, with light from the top left."""
         height = self.blur(mask, radius)
         slope = cv2.Sobel(height, cv2.CV_32F, 0, 1) + 0.6 * cv2.Sobel(height, cv2.CV_32F, 1, 0)
         slope *= radius * self.scale / 2
@@ -85,8 +85,8 @@ class Canvas:
     def halves(self, solid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The parts left and right of the middle (x = 0) as two pictures.
 
-        Both reach `OVERLAP` units across the middle where the mask `solid` is, so that
-        no gap shows between them; what is translucent must not be laid down twice.
+        Where the mask `solid` is, both reach OVERLAP units across the middle, so that there is no gap between
+        them. Translucent pixels do not, because they would be painted twice.
         """
         middle, reach = round(-self.left * self.scale), round(OVERLAP * self.scale)
         left = self.rgba * np.maximum(self.x < 0, solid)[..., None]
@@ -99,14 +99,14 @@ class Canvas:
 
 
 def _fill(shape_hw, outline: np.ndarray) -> np.ndarray:
-    """Mask (H, W) uint8, 1 inside the outline (N, 2), pixels."""
+    """Mask (H, W) uint8, 1 inside the outline (N, 2) in pixels."""
     mask = np.zeros(shape_hw, np.uint8)
     cv2.fillPoly(mask, [np.round(outline * 16).astype(np.int32)], 1, shift=4)  # 1/16 pixel
     return mask
 
 
 def _picture(rgba: np.ndarray) -> np.ndarray:
-    """Premultiplied and oversized -> (H, W, 4) uint8 with straight alpha."""
+    """(H, W, 4) uint8 with straight alpha, from an oversampled picture with premultiplied alpha."""
     height, width = (side // OVERSAMPLING for side in rgba.shape[:2])
     blocks = rgba.reshape(height, OVERSAMPLING, width, OVERSAMPLING, 4)
     mean = blocks.mean(axis=(1, 3), dtype=np.float64)
@@ -116,7 +116,7 @@ def _picture(rgba: np.ndarray) -> np.ndarray:
 
 
 def smooth(points, *, closed: bool = True, steps: int = 24) -> np.ndarray:
-    """A smooth curve through the points (N, 2): Catmull-Rom, `steps` pieces between two of them."""
+    """A smooth curve through the points (N, 2): a Catmull-Rom spline with `steps` pieces per interval."""
     points = np.asarray(points, dtype=np.float64)
     before, after = (points[-1:], points[:2]) if closed else (points[:1], points[-1:])
     padded = np.concatenate([before, points, after])
@@ -128,8 +128,8 @@ def smooth(points, *, closed: bool = True, steps: int = 24) -> np.ndarray:
     return curve if closed else np.concatenate([curve, points[-1:]])
 
 
-def mirrored(points) -> np.ndarray:
-    """The points on the other side of the face."""
+def flipped(points) -> np.ndarray:
+    """The points (N, 2) on the other side of the face."""
     return np.asarray(points, dtype=np.float64) * (-1, 1)
 
 
@@ -140,7 +140,7 @@ def blend(low, high, share: np.ndarray) -> np.ndarray:
 
 
 def ellipse(x: float, y: float, radius_x: float, radius_y: float, turn_deg: float = 0) -> np.ndarray:
-    """Outline of an ellipse, turned clockwise on the screen."""
+    """Outline (96, 2) of an ellipse, rotated clockwise on the screen by turn_deg."""
     angle, turn = np.linspace(0, 2 * np.pi, 96, endpoint=False), np.deg2rad(turn_deg)
     u, v = radius_x * np.cos(angle), radius_y * np.sin(angle)
     return np.column_stack([x + u * np.cos(turn) - v * np.sin(turn), y + u * np.sin(turn) + v * np.cos(turn)])

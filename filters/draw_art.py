@@ -1,20 +1,19 @@
-"""Draws everything in `art/`:  python -m filters.draw_art
+"""Draws all pictures of `art/`:  python -m filters.draw_art
 
-The drawings are our own and are made of curves, in *face units*: x to the right
-and y down from the middle between the eyes, 100 units from outer eye corner to
-outer eye corner. In these units the eye corners are near (±50, 0) and (±22, 0) and
-the mouth corners near (±29.5, 74). A point (x, y) is at pixel
-((x - left) * scale - 0.5, (y - top) * scale - 0.5) of a drawing: the numbers in filters.json.
+The pictures are our own and are made of curves in face units: x to the right and y down from the middle
+between the eyes, 100 units from outer eye corner to outer eye corner. The eye corners are near (±50, 0) and
+(±22, 0), the mouth corners near (±29.5, 74). The point (x, y) is at pixel
+((x - left) * scale - 0.5, (y - top) * scale - 0.5) of its drawing; these are the numbers in filters.json.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from filters.canvas import Canvas, blend, ellipse, mirrored, smooth
+from files import atomic_path
+from filters.canvas import Canvas, blend, ellipse, flipped, smooth
 
 ART = Path(__file__).parent / "art"
 
@@ -30,9 +29,10 @@ ARM = [(-1, -6), (20, -5), (45, -4), (60, -2), (68, 2), (67, 6), (58, 3.6), (44,
 
 
 def sunglasses() -> tuple[np.ndarray, np.ndarray]:
+    """The right and the left half of the front of a pair of sunglasses."""
     canvas = Canvas((-84, -32, 84, 44), 4)
-    rims = [smooth(RIM), smooth(mirrored(RIM))]
-    lenses = [smooth(LENS), smooth(mirrored(LENS))]
+    rims = [smooth(RIM), smooth(flipped(RIM))]
+    lenses = [smooth(LENS), smooth(flipped(LENS))]
     solid = np.maximum(canvas.shape(*rims), canvas.shape(smooth(BRIDGE)))
     glass = canvas.shape(*lenses)
     frame = solid * (1 - glass)
@@ -52,7 +52,7 @@ def sunglasses() -> tuple[np.ndarray, np.ndarray]:
 
 
 def reflections(canvas: Canvas, glass: np.ndarray, middle: float) -> None:
-    """The sky in the upper part of a lens and two slanting streaks of light."""
+    """Paint the sky in the upper part of a lens and two slanted streaks of light."""
     sky = canvas.shape(ellipse(middle - 2, -22, 40, 22)) * glass
     canvas.paint((150, 185, 225), sky, 0.30 * np.clip((2 - canvas.y) / 18, 0, 1))
     for offset, width, strength in ((-13, 9, 0.30), (1, 3.5, 0.22)):
@@ -63,7 +63,7 @@ def reflections(canvas: Canvas, glass: np.ndarray, middle: float) -> None:
 
 
 def sunglasses_arm() -> np.ndarray:
-    """An arm as it runs from the hinge (left, x = 0) to the ear (right, x = 60), fading into the hair."""
+    """An arm from the hinge (left, x = 0) to the ear (right, x = 60), where it fades into the hair."""
     canvas = Canvas((-2, -10, 70, 22), 4)
     arm = canvas.shape(smooth(ARM))
     fade = np.clip((66 - canvas.x) / 16, 0, 1)
@@ -82,20 +82,21 @@ MOUSTACHE_LOWER = [(-43, 44.5), (-50.5, 44.5), (-54.5, 53), (-51, 63.5), (-41, 6
 
 
 def moustache() -> tuple[np.ndarray, np.ndarray]:
+    """The right and the left half of a moustache."""
     canvas = Canvas((-64, 34, 64, 82), 4)
     upper, lower = (smooth(line, closed=False, steps=20) for line in (MOUSTACHE_UPPER, MOUSTACHE_LOWER))
     half = np.concatenate([upper, lower[1:]])
-    body = np.maximum(canvas.shape(half), canvas.shape(mirrored(half)))
+    body = np.maximum(canvas.shape(half), canvas.shape(flipped(half)))
     canvas.paint((30, 12, 5), canvas.below(body, 2, 1.6), 0.35)
     canvas.paint(blend((74, 46, 26), (36, 20, 11), (canvas.y - 50) / 20), body)
     low, everywhere = lower[::-1], np.ones_like(body)
     for strand in range(90):
-        share = (strand * 0.6180339887) % 1  # golden ratio: evenly spread, and the same on every run
+        share = (strand * 0.6180339887) % 1  # by the golden ratio: evenly spread and reproducible
         start = 0.55 * ((strand * 0.7548776662) % 1)
         line = upper * (1 - share) + low * share
         line = line[int(start * len(line)) : len(line) - int(25 * ((strand * 0.5698402910) % 1))]
         tone = (128, 86, 50) if strand % 2 else (24, 12, 7)
-        for side in (line, mirrored(line)):
+        for side in (line, flipped(line)):
             canvas.strand(side, 1.1, tone, everywhere, 0.45)
     canvas.relief(body, 2.2, 0.35)
     return canvas.halves(body)
@@ -110,8 +111,9 @@ EAR_INSIDE = [(-50, -118), (-70, -121), (-88, -100), (-101, -66), (-105, -36), (
 
 
 def dog_ears() -> np.ndarray:
+    """Two hanging ears."""
     canvas = Canvas((-124, -146, 124, -6), 1.6)
-    for side in (np.asarray, mirrored):
+    for side in (np.asarray, flipped):
         ear, inside = canvas.shape(smooth(side(EAR))), canvas.shape(smooth(side(EAR_INSIDE)))
         canvas.paint((25, 12, 6), canvas.below(ear, 5, 4), 0.3)
         canvas.paint(blend((150, 98, 56), (92, 55, 29), (canvas.y + 138) / 110), ear)
@@ -123,7 +125,7 @@ def dog_ears() -> np.ndarray:
 
 
 def fur(canvas: Canvas, ear: np.ndarray, outline: np.ndarray, side: Callable) -> None:
-    """Short strands that follow the ear from its root to its tip."""
+    """Paint short hairs on an ear, in the direction from its root to its tip."""
     front, back = smooth(outline[:7], closed=False), smooth(outline[:5:-1], closed=False)
     for strand in range(80):
         share, start = (strand * 0.6180339887) % 1, 0.8 * ((strand * 0.7548776662) % 1)
@@ -134,7 +136,7 @@ def fur(canvas: Canvas, ear: np.ndarray, outline: np.ndarray, side: Callable) ->
 
 
 def _along(line: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Points of a line (N, 2) at shares (0 to 1) of its number of pieces."""
+    """Points (M, 2) of a line (N, 2) at shares (M,), 0 to 1, of its number of pieces."""
     position = np.linspace(0, 1, len(line))
     return np.column_stack([np.interp(shares, position, line[:, axis]) for axis in (0, 1)])
 
@@ -144,6 +146,7 @@ NOSE = [(0, 24.5), (-11, 25.5), (-21, 31), (-24, 40), (-18, 49), (-8, 54), (0, 5
 
 
 def dog_nose() -> np.ndarray:
+    """A dog's nose."""
     canvas = Canvas((-32, 18, 32, 70), 4)
     nose = canvas.shape(smooth(NOSE))
     canvas.paint((20, 8, 4), canvas.below(nose, 3, 2.5), 0.4)
@@ -164,6 +167,7 @@ TIP, BRIM_Y, BRIM_X, BRIM_SAG = (0.0, -246.0), -100.0, 56.0, 13.0
 
 
 def party_hat() -> np.ndarray:
+    """A paper cone with stripes and a tuft."""
     canvas = Canvas((-72, -274, 72, -74), 2)
     angle = np.linspace(np.pi, 0, 57)
     brim = np.column_stack([BRIM_X * np.cos(angle), BRIM_Y + BRIM_SAG * np.sin(angle)])
@@ -187,7 +191,7 @@ def party_hat() -> np.ndarray:
 
 
 def tuft(canvas: Canvas, x: float, y: float, radius: float, colour) -> None:
-    """A ball of wool: a star of strands, lighter on top."""
+    """Paint a ball of wool: a star of strands, lighter at the top."""
     angle = np.linspace(0, 2 * np.pi, 49)[:-1]
     reach = radius * np.where(np.arange(48) % 2, 0.8, 1.0 + 0.08 * np.sin(np.arange(48) * 2.4))
     ball = canvas.shape(np.column_stack([x + reach * np.cos(angle), y + reach * np.sin(angle)]))
@@ -196,7 +200,7 @@ def tuft(canvas: Canvas, x: float, y: float, radius: float, colour) -> None:
 
 
 def drawings() -> dict[str, np.ndarray]:
-    """File name -> (H, W, 4) uint8 of everything in `art/`; "right" is the wearer's right."""
+    """All pictures of `art/` by file name, (H, W, 4) uint8; "right" is the right of the person."""
     glasses_right, glasses_left = sunglasses()
     moustache_right, moustache_left = moustache()
     return {
@@ -212,11 +216,10 @@ def drawings() -> dict[str, np.ndarray]:
 
 
 def main() -> None:
-    ART.mkdir(exist_ok=True)
+    """Write all pictures and print their sizes."""
     for name, picture in drawings().items():
-        beside = ART / (name + ".part")
-        Image.fromarray(picture).save(beside, format="PNG", optimize=True)
-        os.replace(beside, ART / name)
+        with atomic_path(ART / name) as temporary:
+            Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
         print(f"{name}  {(ART / name).stat().st_size / 1024:.0f} KB")
 
 

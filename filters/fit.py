@@ -1,11 +1,10 @@
-"""From named landmarks to the matrix that puts a drawing on a face.
+"""Matrices from the pixels of a drawing to a face in an image, fitted to named landmarks.
 
-A drawing says where in its pixels some points of the face would be (`anchors`).
-The eye corners and the mouth corners lie nearly in one plane of the head, so one
-affine fitted to them carries roll, size, and the foreshortening of a turned or
-tipped face. What does not lie in that plane (the bridge of the nose in front of
-it, the ears behind it) shifts sideways when the head turns: a `pin` gives the
-landmark that the drawing really sits on, and the fit is moved to it.
+The `anchors` of a drawing are landmarks with their positions in its pixels. The corners of eyes and mouth lie
+nearly in one plane of the head, so one affine map fitted to them contains roll, size, and the foreshortening
+of a turned or tipped face. Parts outside that plane (the bridge of the nose in front of it, the ears behind
+it) move sideways when the head turns. The `pin` of a drawing is the landmark that it is fixed to; the map is
+moved so that the two agree.
 """
 
 import numpy as np
@@ -14,12 +13,15 @@ import landmarks
 from geometry import transform_points
 from landmarks import check_keypoints
 
-#: Outer eye corners closer than this, in pixels, are no face that could wear anything.
+#: Smallest distance of the outer eye corners, in pixels, for which a filter can be placed.
 MIN_INTEROCULAR = 1.0
 
 
 def check_face(keypoints) -> np.ndarray:
-    """`keypoints` (68, 2) as float32, or a ValueError when there is no face to fit to."""
+    """`keypoints` (68, 2) as float32.
+
+    Raises ValueError for wrong keypoints, or outer eye corners closer than MIN_INTEROCULAR.
+    """
     points = check_keypoints(keypoints)
     right, left = (points[i] for i in landmarks.OUTER_EYE_CORNERS)
     distance = float(np.hypot(*(left - right)))
@@ -32,10 +34,13 @@ def check_face(keypoints) -> np.ndarray:
 
 
 def landmark_point(keypoints: np.ndarray, name: str | list[str]) -> np.ndarray:
-    """The point (x, y) that `name` stands for, float64.
+    """The point (2,) float64, (x, y), that a name stands for.
 
-    name: a single point of landmarks.py ("NOSE_TIP"), a group of it ("left_eye",
-        the mean of its points), or a list of names (the mean of theirs).
+    keypoints: (68, 2).
+    name: a single point of landmarks.py ("NOSE_TIP"), a group of it ("left_eye": the mean of its points), or
+        a list of names (the mean of their points).
+
+    Raises ValueError for an unknown name.
     """
     if isinstance(name, list):
         return np.mean([landmark_point(keypoints, part) for part in name], axis=0)
@@ -52,7 +57,10 @@ def landmark_point(keypoints: np.ndarray, name: str | list[str]) -> np.ndarray:
 
 
 def fit_affine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """The (2, 3) matrix that takes points (N, 2) of `source` nearest to `target`, N >= 3."""
+    """The matrix (2, 3) that brings points (N, 2) closest to `target` in least squares; N is 3 or more.
+
+    Raises ValueError for points on one line.
+    """
     source, target = np.asarray(source, dtype=np.float64), np.asarray(target, dtype=np.float64)
     centre, goal = source.mean(axis=0), target.mean(axis=0)
     solution, _, rank, _ = np.linalg.lstsq(source - centre, target - goal, rcond=None)
@@ -62,11 +70,11 @@ def fit_affine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
 
 
 def unforeshorten(linear: np.ndarray) -> np.ndarray:
-    """The rotation and scale of a round thing on the face plane that `linear` (2, 2) maps.
+    """The rotation and scale (2, 2) of a round object, from the map `linear` (2, 2) of the face plane.
 
-    A hat or a ball looks as wide on a turned head as on a straight one. Seen from
-    afar, a plane keeps its true scale in exactly one direction, whichever way it
-    is tilted: the larger singular value. Up on the head is the drawing's y axis.
+    A hat or a ball is as wide on a turned head as on a straight one. Seen from afar, a tilted plane keeps its
+    true scale in exactly one direction; that scale is the larger singular value. The y axis of the drawing
+    points down on the head.
     """
     scale = np.linalg.norm(linear, ord=2)
     down = linear[:, 1] / max(np.linalg.norm(linear[:, 1]), 1e-12)
@@ -74,7 +82,7 @@ def unforeshorten(linear: np.ndarray) -> np.ndarray:
 
 
 def fold(matrix: np.ndarray, at: np.ndarray, shift: np.ndarray, fixed: np.ndarray) -> np.ndarray:
-    """The matrix changed so that pixel `at` moves by `shift` in the image and pixel `fixed` stays."""
+    """The matrix, changed so that pixel `at` moves by `shift` in the image and pixel `fixed` does not."""
     arm = at - fixed
     ramp = arm / (arm @ arm)  # ramp @ (pixel - fixed) is 0 at `fixed` and 1 at `at`
     return matrix + np.outer(shift, np.append(ramp, -ramp @ fixed))
@@ -85,12 +93,11 @@ def fit_part(part: dict, keypoints: np.ndarray) -> np.ndarray:
 
     part: {"fit": "flat" or "round", "anchors": {landmark: [x, y], ...},
         "pin": {"on": landmark or list, "at": [x, y], "fixed": [x, y] or absent}};
-        positions are pixels of the drawing, and may lie outside of it.
+        positions are pixels of the drawing and may lie outside of it.
 
-    The pin's landmark stands in front of the plane of the anchors, or behind it. A
-    drawing without "fixed" lies parallel to that plane, at the pin's depth. One with
-    it leans: from the pin it runs back and meets the plane at the fixed pixel, as
-    the front of a pair of glasses runs back from the nose to the temples.
+    The landmark of the pin is in front of or behind the plane of the anchors. A drawing without "fixed" is
+    parallel to that plane, at the depth of the pin. One with "fixed" is tilted: it meets the plane at the
+    fixed pixel, as the front of a pair of glasses does at the temples.
     """
     names, source = zip(*part["anchors"].items(), strict=True)
     matrix = fit_affine(source, [landmark_point(keypoints, name) for name in names])
@@ -106,16 +113,15 @@ def fit_part(part: dict, keypoints: np.ndarray) -> np.ndarray:
 
 
 def fit_hinged(part: dict, keypoints: np.ndarray, carrier: np.ndarray) -> np.ndarray | None:
-    """Matrix of a part that hangs between another part and a landmark, or None if out of sight.
+    """Matrix (2, 3) of a part between another part and a landmark, or None where the part is hidden.
 
     part: {"hinge": [[pixel, pixel of the carrier], [pixel, pixel of the carrier]],
-        "end": {"on": landmark or list, "at": pixel}, "outwards": -1 or 1}: three points
-        fix an affine. "outwards" is the direction, along the carrier's x axis, in
-        which the part sticks out when it can be seen.
-    carrier: matrix of the part that the hinge is on.
+        "end": {"on": landmark or list, "at": pixel}, "outwards": -1 or 1}: three points determine an affine
+        map. "outwards" is the direction of the visible part along the x axis of the carrier.
+    carrier: matrix of the part with the hinge.
 
-    The arm of a pair of glasses on the far side of a turned head runs behind the
-    face: its end has then moved inwards, past the hinge.
+    The arm of a pair of glasses on the far side of a turned head is behind the face; its end is then on the
+    inner side of the hinge.
     """
     own, on_carrier = (np.array(points, dtype=np.float64) for points in zip(*part["hinge"], strict=True))
     hinge = transform_points(on_carrier, carrier).astype(np.float64)

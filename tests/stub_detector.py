@@ -1,4 +1,4 @@
-"""A KeypointDetector that needs no checkpoint: its network draws a ring into each crop."""
+"""A KeypointDetector without a checkpoint: its keypoints are a ring in the middle of each crop."""
 
 from dataclasses import replace
 
@@ -22,6 +22,6 @@ def ring_network(batch: np.ndarray) -> Estimates:
 
 
 def stub_detector(face_detector=None, *, passes: int = CONFIG.passes) -> KeypointDetector:
-    """With a face in the corner of each image, unless a face detector says otherwise."""
+    """A detector that finds one face in the corner of each image, or those of a face detector."""
     face_detector = face_detector or FixedBoxes([[0, 0, 1, 1]])
     return KeypointDetector(ring_network, replace(CONFIG, passes=passes), face_detector)

@@ -25,7 +25,7 @@ from detector.predictor import (
     filter_faces,
     same_face,
 )
-from geometry import box_from_keypoints, crop_matrix, flip_image, whole_image_matrix
+from geometry import box_from_keypoints, crop_matrix, face_distance, flip_image, whole_image_matrix
 from landmarks import FLIP_ORDER
 from sample_faces import canonical_head
 
@@ -139,9 +139,9 @@ def keypoints_at(x, y, side):
     return (shape * side + [x, y]).astype(np.float32)
 
 
-def face_at(x, y, side, confidence):
+def face_at(x, y, side, confidence, radius=1.0):
     points = keypoints_at(x, y, side)
-    return Face(points, box_from_keypoints(points), confidence, np.ones(68, np.float32))
+    return Face(points, box_from_keypoints(points), confidence, np.full(68, radius, np.float32))
 
 
 def test_same_face_by_hand():
@@ -157,14 +157,30 @@ def test_same_face_by_hand():
 def test_each_face_is_reported_once():
     found = [
         face_at(300, 40, 60, 0.8),
-        face_at(10, 10, 100, 0.7),
-        face_at(12, 11, 100, 0.9),  # the same face, seen better
+        face_at(10, 10, 100, 0.7, radius=3.0),
+        face_at(12, 11, 100, 0.9),  # the same face, with a smaller radius
         face_at(200, 200, 80, 0.2),  # no face
         face_at(35, 40, 55, 0.6),  # a part of the first one
+        face_at(11, 12, 100, 0.3, radius=0.1),  # no face, and certain of its points
     ]
     kept = filter_faces(found, 0.5)
     assert [item.confidence for item in kept] == [0.9, 0.8]  # the larger one first
     assert filter_faces([], 0.5) == []
+
+
+def test_of_two_confident_answers_the_one_with_the_smaller_radius_is_reported():
+    good, bad = face_at(10, 10, 100, 0.97, radius=3.4), face_at(14, 10, 100, 0.997, radius=5.2)
+    (kept,) = filter_faces([bad, good], 0.5)
+    assert kept.confidence == 0.97
+    # in face sizes: 3 px are more for a face of 60 than 4 px for one of 100
+    small, large = face_at(30, 30, 60, 0.9, radius=3.0), face_at(10, 10, 100, 0.9, radius=4.0)
+    (kept,) = filter_faces([small, large], 0.5)
+    assert kept.radius[0] == 4
+    # below a confidence of 0.5 an answer only counts where there is no better one
+    doubtful = face_at(11, 12, 100, 0.3, radius=0.1)
+    (kept,) = filter_faces([doubtful, good], 0.1)
+    assert kept.confidence == 0.97
+    assert len(filter_faces([doubtful], 0.1)) == 1
 
 
 def test_a_face_that_was_found_has_the_box_around_its_keypoints():
@@ -298,6 +314,21 @@ def test_boxes_can_be_given_and_keep_their_order(detector, sample_photo):
     faces = detector(sample_photo, boxes_xyxy=boxes)
     np.testing.assert_array_equal([face.box_xyxy for face in faces], boxes)
     assert detector(sample_photo, boxes_xyxy=[]) == []
+
+
+def test_boxes_of_another_face_finder_can_be_filtered(detector, sample_photo):
+    boxes = [[165, 50, 280, 165], [175, 70, 310, 205], [380, 300, 500, 420]]  # the face twice, and none
+    plain, one, two = detector.detect_batch([sample_photo] * 3, [boxes, boxes[:1], boxes[1:]])
+    (filtered,), (first,), (second,) = detector.detect_batch(
+        [sample_photo] * 3, [boxes, boxes[:1], boxes[1:]], filter_boxes=True
+    )
+    assert len(plain) == 3
+    np.testing.assert_array_equal(filtered.box_xyxy, box_from_keypoints(filtered.keypoints))
+    # one more pass brings answers together that started from different boxes
+    assert face_distance(first.keypoints, second.keypoints) < 0.005
+    assert face_distance(first.keypoints, second.keypoints) < face_distance(
+        one[0].keypoints, two[0].keypoints
+    )
 
 
 def test_keypoints_move_with_the_photo(detector, sample_photo):

@@ -1,4 +1,4 @@
-"""What is worn is painted cleanly, and nothing else is touched."""
+"""Filters are painted without fringes, and change nothing outside of the drawing."""
 
 import json
 from itertools import pairwise
@@ -56,13 +56,13 @@ def test_stripes_shrunk_along_one_axis_only_become_even_grey(axis):
 def test_outside_of_the_drawing_nothing_changes(name):
     keypoints, image = face(yaw=20, roll=-12), noise((600, 640))
     before = image.copy()
-    worn = apply_filter(image, keypoints, name)
+    painted = apply_filter(image, keypoints, name)
     hidden = coverage((600, 640), keypoints, name)
-    np.testing.assert_array_equal(worn[hidden == 0], image[hidden == 0])
+    np.testing.assert_array_equal(painted[hidden == 0], image[hidden == 0])
     assert (hidden > 0.9).sum() > 1000
     np.testing.assert_array_equal(image, before)
-    assert worn.dtype == np.uint8
-    assert not np.shares_memory(worn, image)
+    assert painted.dtype == np.uint8
+    assert not np.shares_memory(painted, image)
 
 
 def test_opacity_is_a_blend_and_zero_is_a_copy():
@@ -76,7 +76,7 @@ def test_opacity_is_a_blend_and_zero_is_a_copy():
 
 
 @pytest.mark.parametrize("name", list_filters())
-def test_turning_the_image_turns_what_is_worn(name):
+def test_turning_the_image_turns_the_filter(name):
     keypoints, image = face(yaw=15, roll=8), noise((600, 640))
     turned = np.stack([keypoints[:, 1], image.shape[1] - 1 - keypoints[:, 0]], axis=1)  # rot90: to the left
     difference = apply_filter(np.rot90(image), turned, name).astype(float) - np.rot90(
@@ -87,16 +87,16 @@ def test_turning_the_image_turns_what_is_worn(name):
 
 
 @pytest.mark.parametrize("name", list_filters())
-def test_mirroring_the_face_mirrors_the_outline(name):
+def test_flipping_the_face_flips_the_outline(name):
     keypoints = face(yaw=15, roll=8)
     hidden = coverage((600, 640), keypoints, name)
-    mirrored = coverage((600, 640), flip_keypoints(keypoints, 640), name)
-    assert abs(mirrored - hidden[:, ::-1]).sum() < 0.03 * hidden.sum()
+    flipped = coverage((600, 640), flip_keypoints(keypoints, 640), name)
+    assert abs(flipped - hidden[:, ::-1]).sum() < 0.03 * hidden.sum()
 
 
 @pytest.mark.parametrize("name", list_filters())
 @pytest.mark.parametrize("move", [(-320, 0), (300, 0), (0, -290), (40, 330)])
-def test_partly_outside_is_the_same_as_cut_out_of_a_larger_image(name, move):
+def test_a_filter_partly_outside_is_cut_off(name, move):
     large, keypoints = noise((1400, 1440)), face(roll=10)
     corner = np.array([400, 400])
     part = apply_filter(large[400:1000, 400:1040], keypoints + move, name)
@@ -127,7 +127,7 @@ def test_a_face_seen_exactly_edge_on_leaves_no_smear():
 # --- several faces and frames --------------------------------------------------------------
 
 
-def test_the_nearer_face_wears_on_top_whatever_the_order():
+def test_the_filter_of_the_nearer_face_is_on_top_in_any_order():
     near, far = face(scale=1.4), face(scale=0.9, centre=(300.0, 280.0))
     image = noise((600, 640))
     expected = apply_filter(apply_filter(image, far), near)
@@ -138,9 +138,9 @@ def test_the_nearer_face_wears_on_top_whatever_the_order():
 
 def test_no_faces_give_a_copy():
     image = noise((20, 30))
-    worn = apply_filter_to_faces(image, [])
-    np.testing.assert_array_equal(worn, image)
-    assert not np.shares_memory(worn, image)
+    painted = apply_filter_to_faces(image, [])
+    np.testing.assert_array_equal(painted, image)
+    assert not np.shares_memory(painted, image)
 
 
 def test_video_goes_frame_by_frame():
@@ -156,8 +156,8 @@ def test_video_goes_frame_by_frame():
     film = apply_filter_to_video(camera(), faces, "moustache")
     np.testing.assert_array_equal(next(film), apply_filter_to_faces(frames[0], faces[0], "moustache"))
     assert read == [0]
-    for frame, keypoints, worn in zip(frames[1:], faces[1:], film, strict=True):
-        np.testing.assert_array_equal(worn, apply_filter_to_faces(frame, keypoints, "moustache"))
+    for frame, keypoints, painted in zip(frames[1:], faces[1:], film, strict=True):
+        np.testing.assert_array_equal(painted, apply_filter_to_faces(frame, keypoints, "moustache"))
     with pytest.raises(ValueError, match="shorter"):
         list(apply_filter_to_video(frames, faces[:2]))
 
@@ -258,7 +258,7 @@ def astronaut():
 
 
 @pytest.mark.parametrize("name", list_filters())
-def test_every_filter_is_worn_by_the_astronaut(name, astronaut):
+def test_every_filter_fits_the_astronaut(name, astronaut):
     image, keypoints = astronaut
     changed = (apply_filter(image, keypoints, name) != image).any(axis=-1)
     ys, xs = np.nonzero(changed)
@@ -276,8 +276,8 @@ def test_sunglasses_hide_the_eyes_and_a_moustache_does_not(astronaut):
         np.testing.assert_array_equal(apply_filter(image, keypoints, "moustache")[window], image[window])
 
 
-def test_a_mirrored_photo_gets_the_mirrored_glasses(astronaut):
+def test_a_flipped_photo_gets_the_flipped_glasses(astronaut):
     image, keypoints = astronaut
-    mirrored = apply_filter(flip_image(image), flip_keypoints(keypoints, image.shape[1]))
-    back = flip_image(mirrored).astype(float)
+    flipped = apply_filter(flip_image(image), flip_keypoints(keypoints, image.shape[1]))
+    back = flip_image(flipped).astype(float)
     assert abs(back - apply_filter(image, keypoints)).mean() < 0.3  # but for the reflections

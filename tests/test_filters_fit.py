@@ -1,4 +1,4 @@
-"""What is worn sits where the landmarks say, on heads of which the geometry is known."""
+"""Filters are placed at their landmarks, on heads of known geometry."""
 
 import json
 
@@ -55,7 +55,7 @@ def test_the_pin_is_painted_on_its_landmark(name, part, pose):
 
 
 @pytest.mark.parametrize(("name", "part"), FITTED, ids=FITTED_IDS)
-def test_in_a_mirrored_image_right_stays_right(name, part):
+def test_in_a_flipped_image_right_stays_right(name, part):
     keypoints = flip_keypoints(face(yaw=25, roll=10, centre=(500.0, 600.0)), 1200)
     matrix = matrices(name, keypoints)[part["art"]]
     assert np.linalg.det(matrix[:, :2]) > 0

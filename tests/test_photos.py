@@ -1,6 +1,6 @@
-"""`python detect.py` on photos with several faces, against boxes that were drawn by hand.
+"""`python detect.py` on photos with several faces, compared with boxes drawn by hand.
 
-The photos are not in this repository; the folder KEYPOINTS_PHOTOS has them, or the test is skipped.
+The photos are not in this repository. KEYPOINTS_PHOTOS names their folder; without it the tests are skipped.
 """
 
 import json
@@ -12,7 +12,7 @@ import detect
 from data_load import photos_folder
 from geometry import box_from_keypoints, box_iou
 
-#: Brows to chin and cheek to cheek, read off the photo with a grid over it, left to right.
+#: From brows to chin and from cheek to cheek, read off the photo by eye, from left to right.
 DRAWN = {
     "the_beatles.jpg": [
         (630, 770, 930, 1070), (1440, 730, 1735, 1030), (2150, 790, 2450, 1060), (2950, 800, 3280, 1100),
@@ -26,7 +26,7 @@ DRAWN = {
 def test_everybody_is_found_and_nothing_else(name, tmp_path):
     path = photos_folder() / name
     if not path.is_file():
-        pytest.skip(f"{name} is not at hand; name its folder in KEYPOINTS_PHOTOS")
+        pytest.skip(f"{name} is not here; name its folder in KEYPOINTS_PHOTOS")
     assert detect.main([str(path), "--output", str(tmp_path)]) == 0
     [image] = json.loads((tmp_path / "faces.json").read_text())
     faces = [np.array(face["keypoints"]) for face in image["faces"]]

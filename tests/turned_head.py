@@ -1,4 +1,4 @@
-"""A head of which the geometry is known, seen from any side: 68 keypoints for the tests of filters/."""
+"""68 keypoints of a head of known geometry, seen from any side, for the tests of filters/."""
 
 import numpy as np
 
@@ -73,7 +73,7 @@ def noise(shape_hw, seed=0):
 
 
 def coverage(shape_hw, keypoints, name, **how):
-    """Share of every pixel that the filter hides, 0 to 1: what is left of white minus black."""
+    """Share (H, W) of every pixel that the filter hides, 0 to 1: 1 minus the rest of white minus black."""
     black, white = np.zeros((*shape_hw, 3), np.uint8), np.full((*shape_hw, 3), 255, np.uint8)
     left = apply_filter(white, keypoints, name, **how).astype(float) - apply_filter(
         black, keypoints, name, **how

@@ -1,19 +1,17 @@
-"""Pose, openings and brows, on heads and lids of which the geometry is known."""
+"""Head pose of heads whose geometry is known."""
 
 import numpy as np
 import pytest
 
 import landmarks
 import plots
-from analysis.head_pose import head_pose
-from analysis.openings import brow_raise, eye_opening, mouth_opening
+from analysis import head_pose
 from geometry import flip_keypoints
 from sample_faces import canonical_head, draw_face, draw_identity
 from sample_faces.head import Expression, Shape, View, head_points, project_head
 from sample_faces.people import draw_expression
 
 UNIT = 60.0  # inter-ocular distance in pixels of the heads below
-NOBODY = np.full((68, 2), np.nan)
 
 
 def seen(points=None, *, yaw=0.0, pitch=0.0, roll=0.0, scale=UNIT, offset_xy=(160.0, 120.0)):
@@ -28,9 +26,6 @@ def face(expression=None, shape=None, **view):
 def angles(keypoints, camera=None, jaw_on_edge=0.0):
     pose = head_pose(keypoints, camera, jaw_on_edge)
     return np.array([pose.yaw_deg, pose.pitch_deg, pose.roll_deg])
-
-
-# --- head pose ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("yaw", [-60, -30, 0, 30, 60])
@@ -79,7 +74,7 @@ def test_rotation_takes_the_nose_where_the_angles_say():
     np.testing.assert_allclose(pose.rotation @ pose.rotation.T, np.eye(3), atol=1e-9)
 
 
-def test_in_a_mirrored_image_yaw_and_roll_change_sign():
+def test_in_a_flipped_image_yaw_and_roll_change_sign():
     keypoints = seen(yaw=25, pitch=-12, roll=8)
     np.testing.assert_allclose(
         angles(flip_keypoints(keypoints, 320)), angles(keypoints) * [-1, 1, -1], atol=0.05
@@ -153,113 +148,12 @@ def test_keypoints_and_cameras_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="leave this face out"):
         head_pose(scattered)
     with pytest.raises(ValueError, match="finite"):
-        head_pose(NOBODY)
+        head_pose(np.full((68, 2), np.nan))
     with pytest.raises(ValueError, match="jaw_on_edge must be from 0 to 1"):
         head_pose(seen(), jaw_on_edge=2)
     for camera in (700.0, np.eye(2), np.diag([700.0, -700.0, 1.0])):
         with pytest.raises(ValueError, match="camera must be a 3x3 matrix"):
             head_pose(seen(), camera)
-
-
-# --- openings ----------------------------------------------------------------------------
-
-
-def with_eyes(height, width=30.0, other_height=None):
-    """A face with all points at 0 but two eyes: lids `height` pixels apart, corners `width`."""
-    keypoints = np.zeros((68, 2))
-    for name, x, gap in (("right_eye", 100, height), ("left_eye", 200, other_height or height)):
-        outline = [[0, 0], [10, -gap / 2], [20, -gap / 2], [width, 0], [20, gap / 2], [10, gap / 2]]
-        keypoints[list(landmarks.GROUPS[name])] = np.add(outline, [x, 50])
-    return keypoints
-
-
-def test_eye_opening_by_hand():
-    # (9 + 9) / (2 x 30), and the left eye a third as open
-    right, left = eye_opening(with_eyes(9.0, other_height=3.0))
-    assert (right, left) == (pytest.approx(0.3), pytest.approx(0.1))
-    uneven = with_eyes(9.0)
-    uneven[landmarks.RIGHT_LID_PAIRS[0][0], 1] -= 6  # one upper lid point 6 higher: (15 + 9) / 60
-    assert eye_opening(uneven)[0] == pytest.approx(0.4)
-
-
-def test_mouth_opening_by_hand():
-    keypoints = np.zeros((68, 2))
-    keypoints[landmarks.INNER_MOUTH_RIGHT], keypoints[landmarks.INNER_MOUTH_LEFT] = (10, 5), (50, 5)
-    for (upper, lower), gap in zip(landmarks.INNER_LIP_PAIRS, (6.0, 12.0, 6.0), strict=True):
-        keypoints[upper], keypoints[lower] = (30, 5 - gap / 2), (30, 5 + gap / 2)
-    assert mouth_opening(keypoints) == pytest.approx(8 / 40)
-
-
-def test_brow_raise_by_hand():
-    keypoints = with_eyes(9.0)  # outer corners at x = 100 and 230: 130 apart, on y = 50
-    keypoints[list(landmarks.GROUPS["right_brow"])] = (115, 50 - 39)
-    keypoints[list(landmarks.GROUPS["left_brow"])] = (215, 50 - 26)
-    # the scheme runs from the outer to the inner corner on the right, and back on the left
-    np.testing.assert_allclose(brow_raise(keypoints), [0.3, 0.2])
-
-
-@pytest.mark.parametrize("measure", [eye_opening, mouth_opening, brow_raise])
-def test_measures_do_not_depend_on_size_place_or_roll(measure):
-    expression = Expression(mouth_open=0.5, eyes_closed=0.3, brow_raise=0.4)
-    expected = measure(face(expression))
-    np.testing.assert_allclose(
-        measure(face(expression, roll=130, scale=7.0, offset_xy=(-90.0, 3.0))), expected, rtol=1e-9
-    )
-
-
-@pytest.mark.parametrize("measure", [eye_opening, brow_raise])
-def test_right_and_left_swap_in_a_mirrored_image(measure):
-    keypoints = face(yaw=25)
-    keypoints[landmarks.LEFT_LID_PAIRS[0][0]] += 2
-    mirrored = flip_keypoints(keypoints, 400)
-    np.testing.assert_allclose(measure(mirrored), measure(keypoints)[::-1], rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("measure", "name", "values"),
-    [
-        (eye_opening, "eyes_closed", (1.0, 0.6, 0.3, 0.0)),
-        (mouth_opening, "mouth_open", (0.0, 0.3, 0.6, 1.0)),
-        (brow_raise, "brow_raise", (-1.0, 0.0, 0.5, 1.0)),
-    ],
-)
-def test_each_measure_follows_its_own_expression(measure, name, values):
-    readings = [np.mean(measure(face(Expression(**{name: value})))) for value in values]
-    assert (np.diff(readings) > 0.02).all()
-    rest = {"eyes_closed", "mouth_open", "brow_raise"} - {name}
-    others = [np.mean(measure(face(Expression(**{other: 1.0})))) for other in rest]
-    np.testing.assert_allclose(others, np.mean(measure(face())), atol=1e-9)
-
-
-def test_what_a_turned_head_does_to_the_measures():
-    """The limits that the docstrings state."""
-    straight, turned = face(), face(yaw=30)
-    near, far = eye_opening(turned) / eye_opening(straight)  # nose to the right: the left eye is the far one
-    assert near == pytest.approx(1.02, abs=0.02)
-    assert far == pytest.approx(1.33, abs=0.03)
-    assert brow_raise(turned) - brow_raise(straight) == pytest.approx(0.046, abs=0.01)
-    assert brow_raise(face(pitch=20)) - brow_raise(straight) == pytest.approx(-0.035, abs=0.01)
-
-
-def test_a_video_is_measured_at_once_and_frames_without_a_face_stay_empty():
-    frames = np.stack([face(), NOBODY, face(Expression(eyes_closed=1.0, mouth_open=1.0))])
-    for measure, shape in ((eye_opening, (3, 2)), (mouth_opening, (3,)), (brow_raise, (3, 2))):
-        values = measure(frames)
-        assert values.shape == shape
-        assert np.isnan(values[1]).all()
-        np.testing.assert_allclose(values[2], measure(frames[2]))
-
-
-@pytest.mark.parametrize("measure", [eye_opening, mouth_opening, brow_raise])
-def test_measures_of_no_face(measure):
-    assert np.isnan(measure(np.zeros((68, 2)))).all()  # corners in one place: no width to divide by
-    with pytest.raises(ValueError, match=r"shape \(..., 68, 2\)"):
-        measure(np.zeros((68, 3)))
-    with pytest.raises(ValueError, match="infinity"):
-        measure(np.full((68, 2), np.inf))
-
-
-# --- drawn -------------------------------------------------------------------------------
 
 
 def test_pose_and_series_are_drawn_where_they_are():
