@@ -42,7 +42,7 @@ def test_each_write_up_is_a_recipe_with_what_it_states(name):
     for fields in (entry.states, entry.stands_in):
         assert {field: getattr(recipe, field) for field in fields} == fields
     assert {"model", "loss", "optimizer", "learning_rate", "epochs", "input_size"} <= entry.settings().keys()
-    assert recipe.schedule == "constant", "a cap would cut a schedule short"
+    assert recipe.schedule == "constant", "a time limit would cut a schedule short"
     assert (recipe.crop_mode, recipe.whole_view, recipe.passes, recipe.flip_tta) == (
         "classic",
         "crop",
@@ -137,9 +137,9 @@ def tiny(**changes):
 
 
 def slow_clock(monkeypatch, seconds):
-    """Every look at the clock of the training loop is `seconds` after the one before."""
-    passes = iter(range(0, 10**6, seconds))
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(passes)))
+    """Each reading of the training loop's clock is `seconds` after the one before."""
+    readings = iter(range(0, 10**6, seconds))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: next(readings)))
 
 
 def test_a_limit_ends_with_the_last_whole_epoch_that_fits(sample_folder, tmp_path, monkeypatch):
