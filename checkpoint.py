@@ -10,13 +10,12 @@ to load and save weights: configs and ONNX files need neither PyTorch nor safete
 import hashlib
 import json
 import re
-import shutil
 from collections.abc import Collection
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from files import TEMPORARY_PREFIX, atomic_path, write_json
+from files import atomic_path, remove_leftovers, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -368,7 +367,7 @@ def save_checkpoint(folder, model: "KeypointNetwork", config: ModelConfig, *, ha
     _check_finite(weights, f"{folder} is not saved")
     data = save(weights)
     try:
-        clear_leftovers(folder)
+        remove_leftovers(folder)
         onnx = _onnx_of_same_weights(folder, data)
         # A reader between the two renames finds new weights and the old config: it fails on shapes or names.
         with (
@@ -393,14 +392,6 @@ def _onnx_of_same_weights(folder: Path, data: bytes) -> dict:
         return load_config(folder).onnx if same else {}
     except (OSError, CheckpointError):
         return {}
-
-
-def clear_leftovers(folder) -> None:
-    """Remove the temporary folders that a killed process has left in a checkpoint or run folder."""
-    for pattern in (f"{TEMPORARY_PREFIX}*", ".staging-*"):
-        for leftover in Path(folder).glob(pattern):
-            if leftover.is_dir() and not leftover.is_symlink():
-                shutil.rmtree(leftover, ignore_errors=True)
 
 
 # --- ONNX files -----------------------------------------------------------------------------------

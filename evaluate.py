@@ -16,9 +16,10 @@ from pathlib import Path
 import torch
 
 from checkpoint import SAVED_MODELS, ModelConfig, find_checkpoint, load_checkpoint
-from data_fetch import DataError, data_checksum, find_data
+from data_fetch import data_checksum, find_data
 from data_load import SPLITS, shift_keypoints
 from detector import DEFAULT_CHECKPOINT
+from files import run_command
 from models import count_macs, count_parameters
 from training.evaluation import (
     FACES,
@@ -115,34 +116,36 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument("--record", action="store_true", help="store figures and per-face predictions")
     parser.add_argument("--data", choices=("real", "sample"), default="real")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default cpu)")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     return parser.parse_args(arguments)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, record where asked, print, and return the exit code."""
+    set_malloc_options()
+    data = find_data(force_sample=args.data == "sample")
+    row, evaluation = measure(
+        args.checkpoint,
+        args.split,
+        args.faces,
+        data,
+        device=check_device(args.device),
+        allow_leak=args.allow_leak,
+        progress=not args.json,
+    )
+    if args.record:
+        stem = record_stem(args.checkpoint, args.split, args.faces)
+        save_record(stem, row, evaluation, record_provenance(row, data))
+        if args.checkpoint not in BASELINES and not (data.is_sample or args.allow_leak):
+            note_in_config(find_checkpoint(args.checkpoint), row)
+    print(json.dumps(row) if args.json else describe(row))
+    return 0
 
 
 def main(arguments=None) -> int:
     """Measure, print, and return the exit code."""
     args = parse_arguments(arguments)
-    set_malloc_options()
-    try:
-        data = find_data(force_sample=args.data == "sample")
-        row, evaluation = measure(
-            args.checkpoint,
-            args.split,
-            args.faces,
-            data,
-            device=check_device(args.device),
-            allow_leak=args.allow_leak,
-            progress=not args.json,
-        )
-        if args.record:
-            stem = record_stem(args.checkpoint, args.split, args.faces)
-            save_record(stem, row, evaluation, record_provenance(row, data))
-            if args.checkpoint not in BASELINES and not (data.is_sample or args.allow_leak):
-                note_in_config(find_checkpoint(args.checkpoint), row)
-    except (ValueError, DataError) as error:
-        print(f"evaluate.py: {error}", file=sys.stderr)
-        return 1
-    print(json.dumps(row) if args.json else describe(row))
-    return 0
+    return run_command("evaluate.py", lambda: run(args), debug=args.debug)
 
 
 def check_device(name: str) -> torch.device:

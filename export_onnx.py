@@ -20,7 +20,6 @@ from checkpoint import (
     ONNX_FILES,
     CheckpointError,
     ModelConfig,
-    clear_leftovers,
     find_checkpoint,
     load_checkpoint,
     record_onnx,
@@ -28,9 +27,8 @@ from checkpoint import (
 from data_fetch import find_data
 from data_load import SPLITS, FacialKeypointsDataset, load_split
 from detector.predictor import ONNX_OUTPUTS, crops_to_batch, keypoints_matrix, predict_keypoints
-from files import atomic_path
+from files import atomic_path, remove_leftovers, run_command
 from geometry import whole_image_matrix
-from train import run_command
 
 CALIBRATION_IMAGES = 128
 MIN_HALF_SIZE = 1024  # values; float16 saves next to nothing in smaller weights
@@ -155,7 +153,7 @@ def export_checkpoint(name: str, data_folder, only: str | None = None) -> list[P
     plain, small = (folder / file for file in ONNX_FILES)
     written = [plain]
     try:
-        clear_leftovers(folder)
+        remove_leftovers(folder)
         export(model, plain)
         record_onnx(plain)
         if only != plain.name:

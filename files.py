@@ -443,6 +443,7 @@ def read_pts(path, origin: int = 1) -> np.ndarray:
 # --- writing ------------------------------------------------------------------------------------
 
 TEMPORARY_PREFIX = ".partial-"
+TEMPORARY_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + "[a-z0-9_]{8}")  # as tempfile makes them
 
 
 @contextmanager
@@ -484,6 +485,8 @@ def remove_leftovers(folder) -> None:
     Does nothing on Windows, which cannot lock a folder.
     """
     for leftover in Path(folder).glob(TEMPORARY_PREFIX + "*"):
+        if not TEMPORARY_NAME.fullmatch(leftover.name):
+            continue
         lock = _try_lock(leftover)
         if lock is not None:
             shutil.rmtree(leftover, ignore_errors=True)

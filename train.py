@@ -9,12 +9,12 @@ interruption, run the same line with --resume.
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
-from checkpoint import one_line, save_checkpoint
+from checkpoint import save_checkpoint
 from data_fetch import data_checksum, find_data
 from data_load import SPLITS
+from files import run_command
 from training.loop import check_options, train
 from training.recipes import RECIPES, get_recipe
 
@@ -126,26 +126,6 @@ def run(args: argparse.Namespace) -> int:
     nme = 100 * result.history[-1]["nme"]
     print(f"{result.folder / 'checkpoint'}: {epochs}, training NME {nme:.2f} %")
     return 0
-
-
-def run_command(name: str, function: Callable[[], int], *, debug: bool = False, interrupted: str = "") -> int:
-    """Call the function of a command and return the exit code; an error becomes one line and code 1.
-
-    debug: if true, an error shows its traceback. interrupted: what is printed after Ctrl-C (code 130).
-    """
-    try:
-        return function()
-    except KeyboardInterrupt:
-        print(f"\nInterrupted. {interrupted}".rstrip(), file=sys.stderr)
-        return 130
-    except Exception as error:
-        if debug:
-            raise
-        text = one_line(error) or type(error).__name__
-        if isinstance(error, OSError) and error.filename:
-            text = f"{error.filename}: {error.strerror}"
-        print(f"{name}: {text}", file=sys.stderr)
-        return 1
 
 
 def main(arguments=None) -> int:

@@ -11,12 +11,11 @@ Two inputs never get the same name, and every path lies inside the output folder
 import hashlib
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from files import IMAGE_SUFFIXES, TEMPORARY_PREFIX
+from files import IMAGE_SUFFIXES, remove_leftovers
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ogv")
 CAMERA = re.compile(r"webcam:(?P<index>[0-9]+)")
@@ -31,7 +30,6 @@ FURTHER_FACE = re.compile(r"(?P<stem>.+)\.face(?P<number>[0-9]+)", re.DOTALL)
 MAX_NAME_BYTES = 255
 MAX_STEM_BYTES = 225  # leaves room for .face1234.pts
 PREFIX_BYTES = 100
-TEMPORARY_NAME = re.compile(re.escape(TEMPORARY_PREFIX) + "[a-z0-9_]{8}")
 
 
 # --- names --------------------------------------------------------------------------------------
@@ -180,7 +178,5 @@ def clear_leftovers(folder: Path) -> None:
         if start.is_symlink():
             continue
         for place, folders, _ in os.walk(start):
-            for name in [name for name in folders if TEMPORARY_NAME.fullmatch(name)]:
-                if not (Path(place) / name).is_symlink():
-                    shutil.rmtree(Path(place) / name, ignore_errors=True)
+            remove_leftovers(place)
             folders[:] = [] if start == folder else [name for name in folders if not name.startswith(".")]

@@ -21,6 +21,7 @@ import torch
 import train as train_py
 from checkpoint import load_checkpoint
 from data_load import load_split, read_keypoints_csv
+from files import LockedError
 from training import loop
 from training.loop import (
     EpochSampler,
@@ -159,7 +160,7 @@ def test_a_folder_in_which_another_process_trains_is_refused(sample_folder, tmp_
     monkeypatch.setattr(loop, "LOCK_SECONDS", 0)
     with (
         run_lock(tmp_path),
-        pytest.raises(TrainingError, match=f"process {os.getpid()} on .* is training in"),
+        pytest.raises(LockedError, match=f"another run is working in .*process {os.getpid()} on "),
     ):
         train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, progress=False)
     train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, progress=False)

@@ -17,11 +17,9 @@ import ctypes
 import hashlib
 import json
 import math
-import os
-import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,21 +27,20 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DataLoaderConfiguration
-from filelock import FileLock, Timeout
 from torch.utils.data import DataLoader, Sampler, Subset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from checkpoint import ModelConfig, Rule, clear_leftovers, one_line, save_checkpoint, shown
+from checkpoint import ModelConfig, Rule, one_line, save_checkpoint, shown
 from data_load import FacialKeypointsDataset, load_split, training_labels
-from files import atomic_path
+from files import atomic_path, remove_leftovers, run_lock
 from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from models import KeypointNetwork
 from training.losses import build_loss
 from training.recipes import Recipe
 
 HISTORY_FIELDS = ("epoch", "learning_rate", "loss", "nme", "validation_loss", "validation_nme", "seconds")
-STATE_FILE, HISTORY_FILE, LOCK_FILE = "state.pt", "history.csv", ".lock"
+STATE_FILE, HISTORY_FILE = "state.pt", "history.csv"
 LOCK_SECONDS = 2.0  # the worker processes of a killed run need a moment to end
 
 
@@ -106,6 +103,8 @@ def train(
         recipe = replace(recipe, labels="raw")
 
     with run_lock(folder) if main else nullcontext():
+        for place in (folder, folder / "checkpoint"):
+            remove_leftovers(place)
         if not resume and (folder / STATE_FILE).exists():
             raise TrainingError(f"{folder} holds a run already; resume it (--resume) or remove it")
 
@@ -302,41 +301,6 @@ def measure(
 
 
 # --- the run folder -------------------------------------------------------------------------------
-
-
-@contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """A block in which no other process can train in `folder`; leftovers of a killed run are removed first.
-
-    The operating system releases the lock when the process ends, in any way. The lock file stays.
-    Raises TrainingError if another process holds the lock, or the folder cannot be written.
-    """
-    path = folder / LOCK_FILE
-    lock = FileLock(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=LOCK_SECONDS)
-    except Timeout as error:
-        holder = "another process"
-        with suppress(OSError):
-            holder = path.read_text(encoding="utf-8", errors="replace").strip() or holder
-        raise TrainingError(
-            f"{holder} is training in {folder}; wait for its end, or use another --run"
-        ) from error
-    except OSError as error:
-        raise TrainingError(
-            f"the run folder {folder} cannot be written ({error.strerror or error})"
-        ) from error
-    try:
-        with suppress(OSError):  # Windows allows no writing into a locked file
-            path.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
-        clear_leftovers(folder)
-        clear_leftovers(folder / "checkpoint")
-        for leftover in folder.glob(f".{STATE_FILE}.*"):
-            leftover.unlink()
-        yield
-    finally:
-        lock.release()
 
 
 def rows_checksum(dataset: FacialKeypointsDataset) -> str:
