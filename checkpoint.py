@@ -77,7 +77,7 @@ class Rule:
         return {bool: "true or false", str: "text", dict: "an object with named values"}[self.kind]
 
     def accepts(self, value) -> bool:
-        """Whether a field may have this value."""
+        """True for a value that the field may have."""
         if not self.count:
             return self._accepts_one(value)
         return (

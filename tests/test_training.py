@@ -189,8 +189,14 @@ def test_values_that_make_no_sense_are_refused_before_any_work(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             train(tiny(), nowhere, run_folder=tmp_path / "run", **options)
-    with pytest.raises(ValueError, match="no argument 'foo'"):
-        train(tiny(**{"model_args.foo": "1"}), nowhere, run_folder=tmp_path / "run")
+    for changes, message in [
+        ({"model_args.foo": "1"}, "no argument 'foo'"),
+        ({"model": "resnet"}, "no network named 'resnet'"),
+        ({"loss": "huber"}, "no loss named 'huber'; there are mse"),
+        ({"input_size": "16"}, "input_size of at least 27, got 16"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            train(tiny(**changes), nowhere, run_folder=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -439,7 +445,7 @@ def test_override_parses_types_and_dots():
                 ("pseudo_label_share", "7"),
                 ("whole_view", "zzz"),
                 ("box_scale", "0"),
-                ("loss", "huber"),
+                ("loss", ""),
                 ("optimizer", "sgd"),
                 ("schedule", "steps"),
                 ("flip_tta", "maybe"),

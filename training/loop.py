@@ -223,7 +223,7 @@ def check_options(
         if not rule.accepts(value):
             raise ValueError(f"{name} must be {rule.expected}; got {shown(value)}")
     recipe.check_minutes(minutes)
-    recipe.check_model()
+    recipe.check()
 
 
 def build_accelerator(mixed_precision: str = "no") -> Accelerator:
@@ -368,7 +368,7 @@ def differences(before: dict, now: dict, prefix: str = "") -> list[str]:
 
 
 def has_time(history: list[dict], minutes: float | None) -> bool:
-    """Whether one more epoch, as long as the last one, ends within `minutes`. The first one always does."""
+    """True if one more epoch, as long as the last one, ends within `minutes`; true for the first one."""
     spent = [row["seconds"] for row in history]
     return minutes is None or not spent or sum(spent) + spent[-1] <= 60 * minutes
 

@@ -16,7 +16,7 @@ from checkpoint import ModelConfig, check_fields, rule, same_rule
 from data_load import LABEL_OFFSET, LABELS, Normalize, RandomCrop, Rescale, ToTensor
 from models import KeypointNetwork, build_model, check_model
 from training.augment import CROP_MODES, NO_AUGMENTATION, Augmentation, RescaleIntensity, training_steps
-from training.losses import LOSSES
+from training.losses import build_loss
 from training.writeups import WRITEUPS
 
 OPTIMIZERS = ("adam", "adamw")
@@ -37,7 +37,7 @@ class Recipe:
         'blended' (data_load.training_labels).
     gray_range: the values of black and white in the network's input.
     keypoint_mean, keypoint_std: the network predicts (keypoint - mean) / std.
-    loss: a name in LOSSES. optimizer, weight_decay: 'adam' or 'adamw', and its weight decay.
+    loss: a name in training/losses.py. optimizer, weight_decay: 'adam' or 'adamw', and its weight decay.
     learning_rate, schedule: 'constant', or 'one_cycle': the rate rises to learning_rate, then falls to 0.
     batch_size, epochs: images per step, and passes over the training images.
     ema_decay: 0 saves the last weights; otherwise the exponential moving average with this decay is saved.
@@ -58,7 +58,7 @@ class Recipe:
     gray_range: tuple[float, float] = field(default=(0.0, 1.0), metadata=same_rule(ModelConfig, "gray_range"))
     keypoint_mean: float = field(default=47.5, metadata=same_rule(ModelConfig, "keypoint_mean"))
     keypoint_std: float = field(default=24.0, metadata=same_rule(ModelConfig, "keypoint_std"))
-    loss: str = field(default="mse", metadata=rule(str, choices=LOSSES))
+    loss: str = field(default="mse", metadata=rule(str, pattern=r"\w+", meaning="the name of a loss"))
     optimizer: str = field(default="adam", metadata=rule(str, choices=OPTIMIZERS))
     weight_decay: float = field(default=0.0, metadata=rule(float, low=0, high=10))
     learning_rate: float = field(default=1e-3, metadata=rule(float, low=1e-9, high=1000))
@@ -76,8 +76,12 @@ class Recipe:
         """Raises ValueError for a value that its field may not have."""
         check_fields(self)
 
-    def check_model(self) -> None:
-        """Raise ValueError if the network cannot be built: its name, its arguments, its size."""
+    def check(self) -> None:
+        """Check the network and the loss, which are in registries that may grow after a recipe is made.
+
+        Raises ValueError for an unknown name, and for a network that cannot be built with its arguments.
+        """
+        build_loss(self.loss)
         check_model(self.model, input_size=self.input_size, **self.model_args)
 
     def build_model(self) -> KeypointNetwork:
