@@ -161,6 +161,12 @@ def test_other_networks_are_refused(tmp_path, capsys):
     assert "has no heatmaps" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("device", ["abacus", "meta:x"])
+def test_a_device_that_is_not_there_is_named(device, capsys):
+    assert training.uncertainty.main(["heatmapnet-small-identity", "--calibrate", "--device", device]) == 1
+    assert f"device {device!r} cannot be used" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["", "[]", "5", '{"radius_scale": 1.0}', '{"radius_scale": "a"}'])
 def test_a_calibration_file_needs_its_three_factors(text, tmp_path, capsys):
     (tmp_path / "mine.json").write_text(text)

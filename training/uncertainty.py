@@ -68,6 +68,14 @@ class UncertaintySamples:
         return UncertaintySamples(*(v.to(device) for v in (self.inputs, self.is_face, self.errors)))
 
 
+def check_device(name: str) -> None:
+    """Raises ValueError for a PyTorch device that cannot be used here."""
+    try:
+        torch.zeros(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ValueError(f"device {name!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+
 def device_of(model) -> torch.device:
     """The device that the weights of a network are on."""
     return next(model.parameters()).device
@@ -371,6 +379,7 @@ def run(args: argparse.Namespace) -> dict:
     Raises CheckpointError for a checkpoint that is missing or is no heatmap network, ValueError for a
     calibration file without the three factors.
     """
+    check_device(args.device)
     folder = find_checkpoint(args.checkpoint)
     plain, plain_config = load_checkpoint(folder, args.device)
     if not hasattr(plain, "uncertainty_inputs"):
