@@ -8,7 +8,6 @@
 The way of an image: `KeypointDetector.__call__`, `detect_batch`, `predict`, the runtime, the network.
 """
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from checkpoint import CheckpointError, ModelConfig, find_checkpoint, load_checkpoint, load_config
+from checkpoint import CheckpointError, ModelConfig, check_onnx, find_checkpoint, load_checkpoint, load_config
 from detector.face_finders import HaarFaceDetector, MultiCascadeDetector
 from files import to_gray, to_rgb
 from geometry import (
@@ -150,18 +149,15 @@ class OnnxRuntime:
         path = Path(path)
         if not path.is_file():
             raise CheckpointError(f"there is no {path}; make it: python export_onnx.py {path.parent}")
-        content = path.read_bytes()
-        expected = getattr(config, "onnx", {}).get(path.name, "")
-        if expected and hashlib.sha256(content).hexdigest() != expected:
-            raise CheckpointError(
-                f"{path} is damaged or belongs to other weights: its SHA-256 is not the one in config.json; "
-                f"make it again: python export_onnx.py {path.parent}"
-            )
+        if config is not None:
+            check_onnx(path, path.parent)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # what is wrong with a file is in the exception
         try:
-            self.session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(
+                path.read_bytes(), options, providers=["CPUExecutionProvider"]
+            )
         except Exception as error:  # ONNX Runtime raises a family of unrelated types
             raise CheckpointError(
                 f"{path} cannot be read as an ONNX file ({error}); make it again: "
