@@ -55,7 +55,7 @@ def test_every_parameter_gets_a_gradient(name):
 
 @EVERY_MODEL
 def test_fits_four_images(name):
-    model = smallest(name).train()
+    model = smallest(name).train().to(memory_format=torch.channels_last)  # quicker, as in training
     for layer in model.modules():
         if isinstance(layer, nn.Dropout):
             layer.p = 0.0
@@ -63,9 +63,9 @@ def test_fits_four_images(name):
     # inside the input: a heatmap cannot say what lies beyond its edge
     true = 2.4 * torch.rand(4, 68, 2, generator=torch.Generator().manual_seed(2)) - 1.2
     constant = (true - true.mean(dim=0)).square().mean().item()
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     loss = torch.tensor(float("inf"))
-    for _ in range(3000):
+    for _ in range(1000):
         loss = (model(images) - true).square().mean()
         if loss.item() < 0.01 * constant:
             break
