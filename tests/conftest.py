@@ -10,8 +10,10 @@ import torch
 from data_fetch import DataError, find_data
 from sample_faces import write_sample
 
-# under pytest-xdist each core has a process of its own
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else min(2, os.cpu_count() or 1))
+# One thread per process, also in the processes that tests start: under pytest-xdist each core has a worker,
+# and threads that outnumber the cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
