@@ -148,8 +148,8 @@ adding its label offset. By `python -m benchmarks.finding.stability`.
 
 {stability}
 
-`KeypointDetector` works as the last rule says: it reports the answer with the smallest radius relative to the face
-among those that are confident, after one more pass around it. The first rule is the one that was used before.
+`KeypointDetector` works as the last rule says: among the confident answers it reports the one with the smallest
+radius relative to the face, after one more pass around it. The first rule is the one that was used before.
 """
 
 
