@@ -460,3 +460,71 @@ def draw_maps(axes, maps: np.ndarray, *, origin: str | None = "drawing", cmap: s
         mark(axis, origin)
         axis.imshow(picture, cmap=cmap)
         axis.set_axis_off()
+
+
+# --- notebooks 3 and 4 ---
+
+
+def draw_haar_feature(axis, bright, dark) -> None:
+    """Rectangles of a Haar-like feature on the axis of its window.
+
+    bright, dark: boxes (N, 4) of pixel edges, left, top, right, bottom. The mean of the
+        dark ones is subtracted from the mean of the bright ones.
+    """
+    for boxes, colour in ((bright, TRUE_COLOUR), (dark, PREDICTED_COLOUR)):
+        for left, top, right, bottom in np.asarray(boxes, dtype=np.float64) - 0.5:
+            style = {"edgecolor": colour, "facecolor": colour, "alpha": 0.35, "linewidth": 1.5}
+            axis.add_patch(Rectangle((left, top), right - left, bottom - top, **style))
+
+
+def draw_radius(axis, keypoints, radius, colour=PREDICTED_COLOUR) -> None:
+    """A circle around each keypoint (68, 2) with its radius (68,), both in pixels."""
+    for (x, y), r in zip(keypoints, radius, strict=True):
+        axis.add_patch(plt.Circle((x, y), r, fill=False, linewidth=0.6, color=colour))
+
+
+def draw_calibration(axis, claimed, observed, *, xlabel="claimed", ylabel="observed", title="") -> None:
+    """Observed against claimed values (N,), and the diagonal on which both agree."""
+    claimed, observed = np.asarray(claimed), np.asarray(observed)
+    top = 1.05 * max(claimed.max(), observed.max())
+    axis.plot([0, top], [0, top], color=GUIDE_COLOUR, linewidth=1, label="claim and truth agree")
+    axis.plot(claimed, observed, "o-", color=SERIES_COLOURS[0], markersize=4)
+    axis.set(xlabel=xlabel, ylabel=ylabel, xlim=(0, top), ylim=(0, top))
+    axis.set_title(title, fontsize=10)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+
+
+def draw_pose_axes(axis, axes_xy) -> None:
+    """A head's axes (4, 2), pixels, as arrows with a white edge and a letter.
+
+    From the first point: x (red) to the person's left, y (green) down, z (blue) to where the face looks.
+    """
+    start, *tips = np.asarray(axes_xy)
+    for tip, colour, letter in zip(tips, AXIS_COLOURS, "xyz", strict=True):
+        for width, shade in ((5.5, "white"), (3.0, colour)):
+            axis.plot(*np.stack([start, tip]).T, color=shade, linewidth=width, solid_capstyle="round")
+        place = tip + 0.12 * (tip - start)
+        style = {"boxstyle": "circle,pad=0.15", "facecolor": "white", "edgecolor": colour}
+        axis.text(*place, letter, color=colour, fontsize=8, ha="center", va="center", bbox=style)
+
+
+def draw_against(axis, true, found, *, xlabel="drawn", ylabel="found", title="", label="") -> None:
+    """Found against true values (N,) as dots, and the diagonal on which both agree."""
+    ends = np.array([min(np.min(true), np.min(found)), max(np.max(true), np.max(found))])
+    axis.plot(ends, ends, color=GUIDE_COLOUR, linewidth=1)
+    axis.scatter(true, found, s=12, alpha=0.7, label=label)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.set_title(title, fontsize=10)
+    axis.grid(alpha=0.3)
+    if label:
+        axis.legend(fontsize=8)
+
+
+def draw_sequence(frames, columns: int, *, width: float = 1.6, titles=(), origin=None) -> Figure:
+    """Frames (HxWx3 uint8 RGB) of a video side by side, as wide as `width` inches each."""
+    rows, height = -(-len(frames) // columns), width * frames[0].shape[0] / frames[0].shape[1]
+    figure, axes = new_figure(rows, columns, width=width, height=height + 0.25 * bool(titles))
+    for number, (axis, frame) in enumerate(zip(np.atleast_1d(axes), frames, strict=False)):
+        draw_image(axis, frame, origin=origin, title=titles[number] if titles else "")
+    return figure
