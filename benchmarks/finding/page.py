@@ -148,7 +148,7 @@ adding its label offset. By `python -m benchmarks.finding.stability`.
 
 {stability}
 
-`KeypointDetector` works as the last rule says: among the confident answers it reports the one with the smallest
+`KeypointDetector` works as the last rule says: of the confident answers it reports the one with the smallest
 radius relative to the face, after one more pass around it. The first rule is the one that was used before.
 """
 
