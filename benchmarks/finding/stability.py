@@ -7,7 +7,7 @@ Each image gets copies: shifted by up to MAX_SHIFT pixels in x and y, then saved
 image, in inter-ocular distances. Face finder and network are those of KeypointDetector. Several boxes often
 lead to the same face; the rows of the table are rules for which of their answers is reported.
 
-Needs the data and about 6 minutes of one core. Writes records/stability.json; `stability_table()` makes the
+Needs the data and about 8 minutes of one core. Writes records/stability.json; `stability_table()` makes the
 table from it. FOLDER: photos, each with a .pts file of hand-made points.
 """
 
@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.pages import markdown_table
+from benchmarks.pages import markdown_table, write_if_changed
 from data_fetch import find_data
 from data_load import FacialKeypointsDataset, load_split
 from detector import DEFAULT_CHECKPOINT, Face, KeypointDetector
 from detector.predictor import filter_faces, same_face
-from files import cv2, write_json
+from files import cv2
 from geometry import face_distance, interocular_distance
 
 RECORD = Path(__file__).parent / "records" / "stability.json"
@@ -101,7 +101,10 @@ def _mean_distance(keypoints: np.ndarray, other: np.ndarray, scale: float) -> fl
 
 
 def stability_table(record: dict | None = None) -> str:
-    """Markdown table of the record: shares of moved answers, by set of images and rule."""
+    """Markdown table of a record, by default the stored one: shares of moved answers by images and rule.
+
+    Copies without an answer are counted as missed and not among the moves.
+    """
     record = record or json.loads(RECORD.read_text(encoding="utf-8"))
     columns = ["images", "reported answer", "copies", "missed"]
     columns += [f"moved by more than {100 * limit:.0f} %, %" for limit in LIMITS]
@@ -134,7 +137,7 @@ def main(arguments=None) -> None:
         photos = FacialKeypointsDataset.from_pts(args.photos)
         sets["photos"] = measure(detector, photos, STEPS["photos"])
     record = {"checkpoint": args.checkpoint, "max_shift": MAX_SHIFT, "qualities": QUALITIES, "sets": sets}
-    write_json(RECORD, record)
+    write_if_changed(RECORD, json.dumps(record) + "\n")  # thousands of numbers, so not one per line
     print(stability_table(record))
 
 
