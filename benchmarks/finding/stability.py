@@ -18,12 +18,14 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.pages import markdown_table, write_if_changed
-from data_fetch import find_data
+from checkpoint import find_checkpoint
+from data_fetch import data_checksum, find_data
 from data_load import FacialKeypointsDataset, load_split
 from detector import DEFAULT_CHECKPOINT, Face, KeypointDetector
 from detector.predictor import filter_faces, same_face
 from files import cv2
 from geometry import face_distance, interocular_distance
+from training.records import provenance
 
 RECORD = Path(__file__).parent / "records" / "stability.json"
 MAX_SHIFT, QUALITIES, COPIES = 11, (70, 97), 4
