@@ -139,6 +139,9 @@ def main(arguments=None) -> None:
         photos = FacialKeypointsDataset.from_pts(args.photos)
         sets["photos"] = measure(detector, photos, STEPS["photos"])
     record = {"checkpoint": args.checkpoint, "max_shift": MAX_SHIFT, "qualities": QUALITIES, "sets": sets}
+    renew = "python -m benchmarks.finding.stability --photos FOLDER"
+    folder, data = find_checkpoint(args.checkpoint), data_checksum(find_data().folder)
+    record["provenance"] = provenance(renew, checkpoint=folder, data=data)
     write_if_changed(RECORD, json.dumps(record) + "\n")  # thousands of numbers, so not one per line
     print(stability_table(record))
 
