@@ -9,14 +9,16 @@ READY  := $(VENV)/.ready
 # Present while packages are being installed: whoever finds it starts over.
 UNDONE := $(VENV)/.unfinished
 
-RECIPE     ?= good
+RECIPE     ?= heatmapnet_fast
 CHECKPOINT ?= heatmapnet-identity
 FACES      ?= whole
+# DRY=1 prints what `make reproduce` and `make measure` would run; ENVIRONMENT: where dlib and MediaPipe are
+REPRODUCE  := $(if $(DRY),--dry-run) $(if $(ENVIRONMENT),--environment $(ENVIRONMENT))
 # Anything else for the command behind a target: make train ARGS="--resume --seed 1"
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help notebooks test lab train evaluate benchmark lint lock clean
+.PHONY: help notebooks test lab tables measure reproduce train evaluate lint lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,22 +26,28 @@ help:  ## list the targets
 notebooks: $(READY)  ## set up, find or download the data, run the four notebooks
 	$(PY) -m tools.run_notebooks $(ARGS)
 
-test: $(READY)  ## set up, lint, check the committed notebooks, run the tests
+test: $(READY)  ## set up, lint, check the committed notebooks, run the tests: ARGS="-k name" for some
 	$(PY) -m ruff check .
 	$(PY) -m tools.check_notebooks
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/1_load_and_visualize.ipynb $(ARGS)
 
-train: $(READY)  ## train a network: RECIPE=good SPLIT=official
+tables: $(READY)  ## stored records to every page, model card, README block and figure
+	$(PY) -m tools.tables $(ARGS)
+
+measure: $(READY)  ## weights to records, where these are not current; then the tables
+	$(PY) -m tools.reproduce --measure $(REPRODUCE) $(ARGS)
+
+reproduce: $(READY)  ## training to weights to records to tables (days): DRY=1 prints the plan
+	$(PY) -m tools.reproduce $(REPRODUCE) $(ARGS)
+
+train: $(READY)  ## train a network: RECIPE=heatmapnet_fast SPLIT=official
 	$(PY) train.py --recipe $(RECIPE) --split $(or $(SPLIT),official) $(ARGS)
 
 evaluate: $(READY)  ## measure a network: CHECKPOINT=heatmapnet-identity SPLIT=identity FACES=whole
 	$(PY) evaluate.py $(CHECKPOINT) --split $(or $(SPLIT),identity) --faces $(FACES) $(ARGS)
-
-benchmark: $(READY)  ## run every script in benchmarks/
-	@for script in benchmarks/*.py; do echo "$$script"; $(PY) "$$script" $(ARGS) || exit 1; done
 
 lint: $(READY)  ## ruff, and what the committed notebooks hold
 	$(PY) -m ruff check .

@@ -155,7 +155,7 @@ def test_the_command_names_the_notebook_and_the_cell(tmp_path, capsys):
 
 
 def test_what_plots_shows_carries_its_origin(tmp_path):
-    """The mark that `problems` looks for is the one that plots writes."""
+    """`problems` finds the mark that plots writes."""
     for origin, expected in [("drawing", 0), ("sample photo", 0), ("data set", 1)]:
         figure, axis = plots.new_figure()
         plots.draw_image(axis, np.zeros((4, 4, 3), np.uint8), origin=origin)

@@ -1,4 +1,4 @@
-"""benchmarks/tracking: motions go where they say, and figures find what was put in."""
+"""benchmarks/tracking and box_error: known motions, lags, ids and boxes give the figures they must give."""
 
 import math
 from itertools import pairwise
@@ -20,13 +20,13 @@ SHAPE = np.random.default_rng(1).uniform(-50, 50, (68, 2))
 def test_the_middle_of_the_face_comes_to_the_place_of_the_pose():
     portrait = portraits()["astronaut"]
     centre = np.array([portrait.centre_xy])
-    placed = transform_points(centre, portrait.matrix(Pose(x=30, y=-20, turn_deg=25, zoom=0.8)))[0]
+    placed = transform_points(centre, portrait.matrix(Pose(x=30, y=-20, rotation_deg=25, zoom=0.8)))[0]
     np.testing.assert_allclose(placed, [319.5 + 30, 239.5 - 20], atol=1e-3)
 
 
 def test_a_frame_shows_the_photo_where_the_matrix_says():
     portrait = portraits()["hopper"]
-    pose = Pose(x=-40, y=10, turn_deg=-15, zoom=1.2)
+    pose = Pose(x=-40, y=10, rotation_deg=-15, zoom=1.2)
     frame = portrait.frame(pose, 0, np.random.default_rng(0))
     assert frame.shape == (SIZE_WH[1], SIZE_WH[0], 3)
     inside = [(250, 180), (262, 205), (280, 230)]
@@ -48,10 +48,10 @@ def test_there_and_back_has_one_speed():
 # --- steadiness ------------------------------------------------------------------------------------
 
 
-def test_trembling_of_a_point_that_jumps_to_and_fro():
+def test_jitter_of_a_point_that_jumps_to_and_fro():
     keypoints = np.tile(SHAPE, (10, 1, 1))
     keypoints[::2, :, 0] += 2  # one pixel to either side of the mean, two from frame to frame
-    figures = steadiness.trembling(keypoints, 50)
+    figures = steadiness.jitter(keypoints, 50)
     assert figures == pytest.approx({"step": 2, "step_share": 0.04, "spread": 1, "spread_share": 0.02})
 
 
@@ -69,7 +69,7 @@ def test_a_lag_is_found(lag):
 def test_a_face_that_is_not_seen_is_counted_and_left_out():
     keypoints = moving(np.arange(60) / FPS)
     keypoints[30:33] = np.nan
-    figures = steadiness.lateness(keypoints, moving, 50.0)
+    figures = steadiness.lag_figures(keypoints, moving, 50.0)
     assert figures["lost"] == 3
     assert figures["error"] == pytest.approx(0, abs=1e-9)
 

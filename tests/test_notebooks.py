@@ -1,4 +1,4 @@
-"""How notebooks are run and updated, and the four notebooks themselves, on the synthetic sample."""
+"""Running and updating notebooks, and the four notebooks themselves on the synthetic sample."""
 
 import json
 import sys
@@ -197,7 +197,7 @@ def test_update_refuses_outputs_that_must_not_be_committed(run_on_real_data, tmp
     assert sorted(file.suffix for file in tmp_path.iterdir() if file.is_file()) == [".ipynb", ".ipynb"]
 
 
-def test_update_stores_the_twin_of_a_pair_and_not_the_real_figure(run_on_real_data, tmp_path):
+def test_update_stores_the_twin_of_a_pair_and_not_the_real_figure(run_on_real_data, tmp_path, capsys):
     lines = f"""import sys
 sys.path.insert(0, {str(ROOT)!r})
 import numpy as np, plots
@@ -211,6 +211,7 @@ plots.show_pair(draw, np.zeros((4, 4, 3)), np.ones((4, 4, 3)), "pair")"""
     assert (tmp_path / "reports" / "notebooks" / "some.html").read_text().count("<img") == 2
     (output,) = nbformat.read(path, as_version=4).cells[0].outputs
     assert output.metadata == {plots.ORIGIN_KEY: "synthetic sample"}
+    assert "1 outputs of the data set are not stored" in capsys.readouterr().out
     path.write_text(path.read_text().replace(str(ROOT), "."))
     assert problems(path) == []
 
@@ -243,13 +244,24 @@ def whole_sample(tmp_path_factory):
     return write_sample(folder / "sample"), folder / "reports"
 
 
+#: Parameters of the notebooks that make a test shorter, where a notebook has them.
+QUICK = {"EPOCHS": "1"}
+
+
+def quick_parameters(path) -> list[str]:
+    """-p NAME VALUE for each of QUICK that a cell tagged `parameters` sets."""
+    cells = nbformat.read(path, as_version=4).cells
+    names = {name for cell in cells for name in run_notebooks.parameters_in(cell)}
+    return [word for name in QUICK if name in names for word in ("-p", name, QUICK[name])]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_runs_on_the_synthetic_sample(name, whole_sample, monkeypatch):
     sample, reports = whole_sample
     path = NOTEBOOKS / f"{name}.ipynb"
     before = path.read_bytes()
     monkeypatch.setenv("KEYPOINTS_DATA", str(sample))
-    assert run_notebooks.main([str(path), "--output", str(reports)]) == 0
+    assert run_notebooks.main([str(path), "--output", str(reports), *quick_parameters(path)]) == 0
     assert (reports / "notebooks" / f"{name}.html").is_file()
     assert path.read_bytes() == before
     origins = {

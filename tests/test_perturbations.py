@@ -1,4 +1,4 @@
-"""Images made worse for the robustness table: what they do to image, label, start square and error."""
+"""Images made worse for the robustness table: image, label, start square and error change together."""
 
 import numpy as np
 import pytest

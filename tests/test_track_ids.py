@@ -5,7 +5,7 @@ import pytest
 import skimage.data
 from scene import COVERED, FPS, KNOWN, Scene, follow, ids, person, still
 
-from benchmarks.tracking.scenes import add_noise, free_faces, lay_over
+from benchmarks.tracking.scenes import add_noise, cut_out_faces, lay_over
 from detector import KeypointDetector
 from files import cv2
 from geometry import box_centre, box_from_keypoints
@@ -116,7 +116,7 @@ def test_leaving_over_the_edge_and_coming_back():
 
 
 def test_two_real_faces_that_cross_keep_their_ids():
-    faces = free_faces()
+    faces = cut_out_faces()
     background = cv2.resize(skimage.data.coffee(), (640, 480)).astype(np.float32)
     tracker, rng = FaceTracker(KeypointDetector.from_pretrained()), np.random.default_rng(0)
     owners = []

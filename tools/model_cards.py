@@ -1,39 +1,46 @@
-"""The model cards in saved_models/, written anew from configs and stored records:
+"""The model cards in saved_models/, from configs and stored records:
 
-python -m benchmarks.model_cards.page
+python -m tools.model_cards
 """
 
 from pathlib import Path
 
+from benchmarks import pages
 from checkpoint import CONFIG_FILE, SAVED_MODELS, ModelConfig, load_config
+from landmarks import REGIONS
 from models import model_class
+from training.metrics import METRICS, YAW_BINS, headings, percent
 from training.records import load_record
 
 TRAINED_ON = {
     "official": """all 3462 training images. **Its figures on the official test images leak**: every
-person and every video of them is in training. The `-identity` twin tells how good this training is.""",
-    "identity": "the 2781 training images of 278 people; the other 69 were never seen.",
+person and every video of them is in training. The checkpoint `{name}-identity`, trained in the same way on
+fewer people, shows the error on people who were not seen.""",
+    "identity": "the 2781 training images of 278 people. The other 69 people were not seen.",
 }
 
-TRUST = """, a confidence that they are those of a face, and for each point a radius (pixels) that
-holds the label nine times out of ten. How far both keep their word on people nobody trained on
-was measured for `heatmapnet-identity`: [benchmarks/uncertainty/README.md](../../benchmarks/uncertainty/README.md)"""
+UNCERTAINTY = """, a confidence from 0 to 1 that this is a face, and for each point a radius (pixels)
+that holds the label in 90 % of cases. Both were measured on people who were not seen in training, for
+`heatmapnet-identity`: [uncertainty](../../benchmarks/uncertainty/README.md)"""
 
-SHIFT = """
-The labels of this data set lie {:.2f} % of the inter-ocular distance to the right of what they mark
-([benchmarks/label_offset/README.md](../../benchmarks/label_offset/README.md)). The network learned without that shift;
-the figures below compare with labels, and have it added. Training labels were averaged with a second opinion
-(`benchmarks/pseudo_labels/make.py`: a public face mesh, MediaPipe's, mapped to these points).
+OFFSET = """
+The labels of this data set lie {:.2f} % of the inter-ocular distance too far right
+([label_offset](../../benchmarks/label_offset/README.md)). The network was trained without this offset. The
+figures below compare with labels, so it is added for them. Training labels were averaged with pseudo-labels
+(`benchmarks/pseudo_labels/make.py`): points of MediaPipe's face mesh, mapped to this scheme.
 """
 
-KNOWS_NO_FACE = """Eyes that
-are nearly shut come out too open: almost nobody in the training images blinks."""
+EYELIDS = """Eyes that are nearly shut come out too open, since hardly anybody in the training images
+blinks."""
 
-TILT = """Training turned faces by 10 to 15 degrees (one sigma), so turn a tilted photo upright first."""
+NO_CONFIDENCE = """The network answers for every crop, also for one without a face. It gives no confidence."""
 
-UPRIGHT = """The Haar cascades look for upright faces: turn a tilted photo upright first, or give boxes; then
-a tilt of up to 60 degrees costs next to nothing ([benchmarks/robustness/README.md](../../benchmarks/robustness/README.md)).
-What costs much: blur of more than 4 % of the face's size, and covering more than a third of it."""
+TILT = """Training images were rotated by 10 to 15 degrees (one sigma): turn a tilted photo upright first."""
+
+ALIGNED = """The Haar cascades look for upright faces, so turn a tilted photo upright first, or give boxes.
+With boxes, a tilt of up to 60 degrees costs next to nothing
+([robustness](../../benchmarks/robustness/README.md)). Blur of more than 4 % of the face's size costs
+much, and so does covering more than a third of the face."""
 
 CARD = """# {name}
 
@@ -43,71 +50,54 @@ CARD = """# {name}
 python train.py --recipe {recipe} --split {trained_on}
 ```
 
-Seed {seed}, {epochs} epochs, here with `--mixed-precision bf16`; weights stored as float16.{then}
+Seed {seed}, {epochs} epochs, trained with `--mixed-precision bf16`; weights stored as float16.{then}
 
 ```python
 from detector import KeypointDetector
+
 detector = KeypointDetector.from_pretrained("{name}")
+faces = detector("photo.jpg")
 ```
 
 **Trained on** {data}
 
-**Input** one face, {size} x {size} gray, cut as `config.json` says; {passes} looks{flip_tta}.
+**Input** one face, {size} x {size} gray, cut as `config.json` says; {passes} passes{flip_tta}.
 **Output** 68 keypoints in pixels of the image{uncertainty}.
 **Files** {files}.
-{shift}
+{offset}
 ## Measured
 
-| split x faces | n | found, % | NME, % (95 % interval) | median | FR@10, % | frontal | half | turned |
-|---|---|---|---|---|---|---|---|---|
-{rows}
+{measured}
 
-| split x faces | jaw | brows | nose | eyes | mouth |
-|---|---|---|---|---|---|
+{poses}
+
 {regions}
 
-NME is in percent of the distance between the outer eye corners; *frontal*, *half* and *turned* are
-bins of how far the head is turned (`training.metrics.yaw_ratio`: below 0.2, below 0.5, above). One seed.
-Per-face predictions: `records/`.
+Figures are in percent. The NME is the mean distance between predicted and labelled points over the distance
+between the outer eye corners. *frontal*, *half* and *turned* are bins of the yaw ratio
+(`training.metrics.yaw_ratio`: below 0.2, below 0.5, above). One training run. The protocols are in
+[benchmarks/README.md](../../benchmarks/README.md), the predictions of each face in `records/`.
 
-## Meant for, and not
+## Intended use
 
-Filters, alignment, measuring and learning. Not for identifying people, nor for judging them by their
-faces. Turned heads are harder, as the table shows; in profile the far half of a face is a guess.
-{tilt} {crops}
+Filters, alignment, measuring and learning. Not for identifying people, and not for judging people by their
+faces. Turned heads have larger errors, as the table shows; in profile the far half of a face is a guess.
+{tilt}
+{crops}
 
 ## Data and licence
 
 Trained on frames of the YouTube Faces set (Wolf, Hassner, Maoz, CVPR 2011), collected for research from
 videos whose rights lie with their owners, with machine-made labels (whole pixels, some wrong). The code
-is MIT; for the weights mind where the data come from. 347 public figures are not everybody, and nothing
-here measures how the error differs between groups of people.
+is MIT. For the weights, consider the origin of the data. 347 public figures do not represent everybody, and
+how the error differs between groups of people was not measured.
 """
 
 
-def figures_of(stem: Path) -> tuple[str, dict]:
-    """('split x faces', the stored figures)."""
-    row, _ = load_record(stem)
-    return f"{row['split']} x {row['faces']}" + (" (leaks)" if row["leak"] else ""), row
-
-
-def measured_row(label: str, figures: dict) -> str:
-    """One line of the first table."""
-    low, high = (100 * edge for edge in figures["nme_interval"])
-    values = [f"{100 * figures[key]:.2f}" for key in ("nme_median",)] + [f"{100 * figures['fr_10']:.1f}"]
-    poses = [f"{100 * pose['nme']:.2f}" for pose in figures["poses"].values()]
-    nme = f"{100 * figures['nme']:.2f} ({low:.2f} to {high:.2f})"
-    cells = [label, str(figures["n"]), f"{100 * figures['found']:.1f}", nme, *values, *poses]
-    return f"| {' | '.join(cells)} |"
-
-
 def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
-    """The text of a checkpoint's README.md."""
-    measured = [figures_of(stem) for stem in stems]
-    regions = [
-        f"| {label} | {' | '.join(f'{100 * value:.2f}' for value in figures['regions'].values())} |"
-        for label, figures in measured
-    ]
+    """The text of a checkpoint's README.md. stems: paths of its records without their endings."""
+    rows = [load_record(stem)[0] for stem in stems]
+    uncertain = bool(config.model_args.get("uncertainty"))
     return CARD.format(
         name=folder.name,
         summary=model_class(config.model).__doc__.partition("\n")[0],
@@ -115,48 +105,62 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
         trained_on=config.trained_on,
         seed=config.seed,
         epochs=config.epochs,
-        data=TRAINED_ON[config.trained_on],
+        data=TRAINED_ON[config.trained_on].format(name=folder.name),
         size=config.input_size,
         passes=config.passes,
-        flip_tta=", the last one averaged with the mirrored crop" if config.flip_tta else "",
-        uncertainty=TRUST if config.model_args.get("uncertainty") else "",
+        flip_tta=", the last one averaged with the flipped crop" if config.flip_tta else "",
+        uncertainty=UNCERTAINTY if uncertain else "",
         files=files_of(folder),
-        then=" Then `uncertainty.py` and\n`export_onnx.py`." if config.model_args.get("uncertainty") else "",
-        shift=SHIFT.format(100 * config.label_offset[0]) if any(config.label_offset) else "",
-        tilt=UPRIGHT if config.align_roll else TILT,
-        crops=KNOWS_NO_FACE
-        if config.model_args.get("uncertainty")
-        else "The network answers for every crop, also for one without a face: it gives no confidence.",
-        rows="\n".join(measured_row(*item) for item in measured),
-        regions="\n".join(regions),
+        then=" Then\n`python -m training.uncertainty` and `export_onnx.py`." if uncertain else "",
+        offset=OFFSET.format(100 * config.label_offset[0]) if any(config.label_offset) else "",
+        tilt=ALIGNED if config.align_roll else TILT,
+        crops=EYELIDS if uncertain else NO_CONFIDENCE,
+        measured=measured_table(rows),
+        poses=nested_table(rows, YAW_BINS, lambda row, name: row["poses"][name]["nme"]),
+        regions=nested_table(rows, REGIONS, lambda row, name: row["regions"][name]),
     )
 
 
+def measured_table(rows: list[dict]) -> str:
+    """A line for each record with all metrics, as Markdown."""
+    lines = [[pages.place(row), str(row["n"]), *(percent(row, name) for name in METRICS)] for row in rows]
+    return pages.markdown_table(["split x faces", "n", *headings()], lines)
+
+
+def nested_table(rows: list[dict], names, nme_of) -> str:
+    """A line for each record with the NME of parts of the faces, as Markdown.
+
+    names: of the parts. nme_of: called with a record and a name.
+    """
+    lines = [[pages.place(row), *(f"{100 * nme_of(row, name):.2f}" for name in names)] for row in rows]
+    return pages.markdown_table(["NME", *names], lines)
+
+
 def files_of(folder: Path) -> str:
-    """The files with weights and their sizes."""
-    said = {
+    """The files with weights and their sizes, as a phrase."""
+    formats = {
         "model.safetensors": "PyTorch, float16",
         "model.onnx": "ONNX",
         "model-int8.onnx": "ONNX, convolutions in 8 bits",
     }
-    sizes = {name: (folder / name).stat().st_size / 1e6 for name in said if (folder / name).is_file()}
-    text = ", ".join(f"`{name}` ({sizes[name]:.1f} MB; {said[name]})" for name in sizes)
-    more = "; how they compare: [benchmarks/runtimes/README.md](../../benchmarks/runtimes/README.md)"
-    return text + (more if len(sizes) > 1 else "")
+    sizes = {name: (folder / name).stat().st_size / 1e6 for name in formats if (folder / name).is_file()}
+    text = ", ".join(f"`{name}` ({sizes[name]:.1f} MB; {formats[name]})" for name in sizes)
+    compared = "; compared in [runtimes](../../benchmarks/runtimes/README.md)"
+    return text + (compared if len(sizes) > 1 else "")
 
 
 def record_stems(folder: Path) -> list[Path]:
-    """All stored measurements of a checkpoint."""
+    """The records of a checkpoint, without their endings."""
     return sorted(record.with_suffix("") for record in (folder / "records").glob("*.json"))
 
 
-def main() -> None:
-    """Write every card."""
+def write_cards() -> None:
+    """Write the card of every checkpoint in saved_models/."""
     for path in sorted(SAVED_MODELS.glob(f"*/{CONFIG_FILE}")):
         folder = path.parent
         text = card(folder, load_config(folder), record_stems(folder))
-        (folder / "README.md").write_text(text)
+        pages.write_if_changed(folder / "README.md", text)
 
 
 if __name__ == "__main__":
-    main()
+    write_cards()

@@ -42,7 +42,14 @@ from traitlets import default
 from data_fetch import DataError, find_data
 from files import atomic_path
 from plots import reports_folder
-from tools.check_notebooks import INJECTED_TAG, NOTEBOOKS, is_of_data_set, labelled_cells, problems_in
+from tools.check_notebooks import (
+    INJECTED_TAG,
+    KEEP_TAG,
+    NOTEBOOKS,
+    is_of_data_set,
+    labelled_cells,
+    problems_in,
+)
 
 PARAMETERS_TAG = "parameters"
 
@@ -255,6 +262,12 @@ def committed_form(notebook: NotebookNode) -> NotebookNode:
     return kept
 
 
+def kept_outputs(notebook: NotebookNode) -> list[NotebookNode]:
+    """The outputs of cells tagged `keep_output`."""
+    cells = [cell for cell in notebook.cells if KEEP_TAG in cell.metadata.get("tags", [])]
+    return [output for cell in cells for output in cell.get("outputs", [])]
+
+
 def update_notebooks(notebooks: dict[Path, NotebookNode]) -> None:
     """Write `committed_form` of each over its file: all of them, or none if one must not be committed."""
     new, refused = {}, []
@@ -264,6 +277,9 @@ def update_notebooks(notebooks: dict[Path, NotebookNode]) -> None:
     if refused:
         raise NotebookError("\n  ".join(["not updated; these outputs must not be committed:", *refused]))
     for path, content in new.items():
+        left_out = sum(map(is_of_data_set, kept_outputs(notebooks[path])))
+        if left_out:
+            print(f"{path}: {left_out} outputs of the data set are not stored")
         if content != path.read_bytes():
             with atomic_path(path) as temporary:
                 temporary.write_bytes(content)

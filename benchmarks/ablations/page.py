@@ -121,12 +121,12 @@ python -m benchmarks.ablations.page --train     # trains what is missing, then w
 
 {table}
 
-*By seed* shows the spread between runs. The interval of the difference is over people. It is paired: each face
-is compared with itself under the base, and the mean is over the seeds that both have. `haar` and `label_box`
-say where a row that is trained on face crops gets its crop when it is measured: from the cascade (no label
-used; faces not found are left out of mean and difference, and are failures in FR@10) or from the labels. With
-*3 passes* the same network runs three times; the second and third crops are squares around the points of
-the pass before.
+*By seed* shows the spread between runs. The interval of the difference is over people. It is paired: each
+face is compared with itself under the base, and the mean is over the seeds that both have. `haar` and
+`label_box` say where a row that is trained on face crops gets its crop when it is measured: from the
+cascade (no label used; faces not found are left out of mean and difference, and are failures in FR@10) or
+from the labels. With *3 passes* the same network runs three times; the second and third crops are squares
+around the points of the pass before.
 {plot}"""
 
 
@@ -160,6 +160,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--again", action="store_true", help="with --train: also rows that have a record")
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--mixed-precision", choices=("no", "fp16", "bf16"), default="no")
@@ -173,7 +174,7 @@ def main() -> None:
     if args.train:
         data = pages.real_data()
         for row, seed in runs:
-            if load(row, seed) is None:
+            if args.again or load(row, seed) is None:
                 print(f"== {row.name}, seed {seed}", flush=True)
                 measure_row(row, seed, data, args.mixed_precision)
                 write_page()

@@ -1,16 +1,13 @@
-"""How errors grow when the box is wrong, or the face is half outside the image:
+"""Errors of the keypoints when the box is wrong, or when the face is partly outside the image:
 
-    python -m benchmarks.box_error.page [CHECKPOINT]     # measures, then writes
-    python -m benchmarks.box_error.page --page           # the page again, from the record
+    python -m benchmarks.box_error.page              # writes README.md and the figure from the record
+    python -m benchmarks.box_error.page --measure    # measures first; needs the data, ten minutes on one core
 
-Labelled test images of `identity`, the same fixed choice as in robustness.py. The right box is the one
-that the Haar cascade gives on average for such labels (fitted on training images); it is made larger and
-smaller and shifted, and images are cut off. With one, two and three looks. Writes
-benchmarks/box_error/README.md, .png and records/box_error.json and .npz; needs the data. About ten minutes on one
-core.
+Labelled test images of `identity`, the same fixed choice as in benchmarks/robustness. The right box is the
+one that the Haar cascade gives on average for such labels (fitted on training images). It is
+scaled and shifted, and images are cut off, with one, two and three passes of the network.
 """
 
-import argparse
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,13 +15,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-ROOT = Path(__file__).parents[2]
 import plots
-from benchmarks.peers.fit import BoxFit, fit_box, save_arrays
-from benchmarks.peers.report import replace_file
+from benchmarks import pages
+from benchmarks.peers.fit import BoxFit, fit_box
 from benchmarks.robustness.page import SEED, load_faces
-from checkpoint import load_checkpoint
-from data_fetch import find_data
+from checkpoint import find_checkpoint, load_checkpoint
+from data_fetch import data_checksum
 from data_load import load_split, shift_keypoints
 from detector import DEFAULT_CHECKPOINT, HaarFaceDetector
 from detector.predictor import MIN_CONFIDENCE, box_matrix, predict
@@ -39,9 +35,11 @@ from geometry import (
     scale_box,
 )
 from training.metrics import failure_rate, point_errors
+from training.records import is_current, provenance, save_arrays
 
 HERE = Path(__file__).parent
-RECORD = HERE / "records" / "box_error"
+RECORD = HERE / "records" / "box_error.json"
+CHECKPOINT = f"{DEFAULT_CHECKPOINT}-identity"
 FITTED_ON, MIN_IOU = 250, 0.3
 PASSES = (1, 2, 3)
 SCALES = (0.5, 0.6, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0)
@@ -55,7 +53,11 @@ DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 @dataclass(frozen=True)
 class Case:
-    """An image, the box in it, and which label points (68, 2) are on it; offset_xy: where it begins."""
+    """One face to measure.
+
+    image: HxWx3. box_xyxy: in it. visible: (68,) bool, the label points that lie on the image.
+    offset_xy: pixel of the original image at which this one begins.
+    """
 
     image: np.ndarray
     box_xyxy: np.ndarray
@@ -64,16 +66,17 @@ class Case:
 
 
 def haar_boxes(dataset, indices) -> np.ndarray:
-    """Largest box (N, 4) of the frontal cascade in each image, NaN where there is none."""
+    """The largest box (N, 4) of the frontal cascade in each image, NaN where there is none."""
     cascade = HaarFaceDetector()
     found = [cascade(dataset.image(index)) for index in indices]
     return np.array([boxes[0] if len(boxes) else np.full(4, np.nan) for boxes in found])
 
 
 def fit_right_box(data_folder) -> tuple[BoxFit, dict[str, float]]:
-    """From labels to the box that the cascade gives on average; and how its own boxes scatter about it.
+    """The map from labels to the box that the cascade gives on average, and the scatter of its boxes.
 
-    size: standard deviation of the logarithm of the side. sideways, up_down: of the middle, in sides.
+    The scatter holds standard deviations: `size` of the logarithm of the side, `sideways` and `up_down`
+    of the centre, in sides of the box.
     """
     dataset = load_split(data_folder, "identity", "train")
     indices = np.random.default_rng(SEED).permutation(len(dataset))[:FITTED_ON]
@@ -94,7 +97,7 @@ def move_box(box_xyxy: np.ndarray, direction, share: float) -> np.ndarray:
 
 
 def cut_image(image: np.ndarray, keypoints: np.ndarray, direction, share: float) -> tuple[np.ndarray, tuple]:
-    """What is left of an image when `share` of the label box is cut off on one side, and where it begins."""
+    """An image without `share` of the label box on one side, and the pixel (x, y) at which it begins."""
     left, top, right, bottom = box_from_keypoints(keypoints)
     width, height = right - left, bottom - top
     x0, y0, x1, y1 = image_box(image).astype(int)
@@ -106,23 +109,23 @@ def cut_image(image: np.ndarray, keypoints: np.ndarray, direction, share: float)
 
 
 def on_image(keypoints: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """Which keypoints (68, 2) lie on an image, (68,) bool."""
+    """(68,) bool: the keypoints (68, 2) that lie on an image."""
     edges = image_box(image)
     return ((keypoints >= edges[:2]) & (keypoints < edges[2:])).all(axis=1)
 
 
 def cut_case(image, keypoints, box_xyxy, direction, share: float, *, clip: bool) -> Case:
-    """A face that is partly outside. clip: whether the box ends at the edge of the image."""
-    rest, offset = cut_image(image, keypoints, direction, share)
+    """A face that is partly outside the image. clip: end the box at the edge of the image."""
+    part, offset = cut_image(image, keypoints, direction, share)
     box = box_xyxy - np.tile(offset, 2)
     if clip:
-        edges = image_box(rest)
+        edges = image_box(part)
         box = np.concatenate([np.maximum(box[:2], edges[:2]), np.minimum(box[2:], edges[2:])])
-    return Case(rest, box, on_image(keypoints - offset, rest), offset)
+    return Case(part, box, on_image(keypoints - offset, part), offset)
 
 
 def all_cases(images, keypoints, right_boxes) -> dict[str, list[Case]]:
-    """'scale/1.3', 'shift/left/0.3', 'cut/left/0.3', 'clipped/left/0.3' -> a case for each face."""
+    """Name ('scale/1.3', 'shift/left/0.3', 'cut/left/0.3' ...) -> a case for each face."""
     everything = np.ones(keypoints.shape[1], bool)
     faces = list(zip(images, keypoints, right_boxes, strict=True))
     cases = {
@@ -146,7 +149,7 @@ def all_cases(images, keypoints, right_boxes) -> dict[str, list[Case]]:
 
 
 def errors_of(model, config, cases: list[Case], keypoints: np.ndarray, passes: int) -> np.ndarray:
-    """(2, N): NME on the visible points, and confidence."""
+    """NME on the visible points, and confidence, as an array (2, N)."""
     matrices = [box_matrix(case.box_xyxy, config) for case in cases]
     found = predict(model, config, [case.image for case in cases], matrices, passes=passes)
     offsets = np.array([case.offset_xy for case in cases], dtype=np.float32)[:, None]
@@ -157,12 +160,11 @@ def errors_of(model, config, cases: list[Case], keypoints: np.ndarray, passes: i
     return np.stack([nme, found.confidence]).astype(np.float32)
 
 
-def measure(name: str) -> None:
-    """Run everything and write the record."""
-    data = find_data()
-    if data.is_sample:
-        raise SystemExit("box_error.py measures on real faces: set KEYPOINTS_DATA to the data set")
-    model, config = load_checkpoint(name)
+def measure(data) -> None:
+    """Write the record: for each case and number of passes the NME and confidence (2, N) of the faces."""
+    if is_current(RECORD):
+        return
+    model, config = load_checkpoint(CHECKPOINT)
     fit, scatter = fit_right_box(data.folder)
     names, images, keypoints = load_faces(data.folder)
     cases = all_cases(images, keypoints, [fit.apply(points) for points in keypoints])
@@ -172,46 +174,59 @@ def measure(name: str) -> None:
         for passes in PASSES
     }
     save_arrays(RECORD.with_suffix(".npz"), **arrays)
-    note = {"checkpoint": Path(name).name, "passes": config.passes, "box": fit._asdict(), "scatter": scatter}
-    write_json(RECORD.with_suffix(".json"), note | {"seed": SEED, "faces": names})
+    row = {"checkpoint": CHECKPOINT, "passes": config.passes, "box": fit._asdict(), "scatter": scatter}
+    about = provenance(
+        "python -m benchmarks.box_error.page --measure",
+        checkpoint=find_checkpoint(CHECKPOINT),
+        data=data_checksum(data.folder),
+        seed=SEED,
+    )
+    write_json(RECORD, {**row, "seed": SEED, "faces": names, "provenance": about})
 
 
-# --- table, plot ---------------------------------------------------------------------------------
+# --- page ----------------------------------------------------------------------------------------
 
 
 def pooled(arrays: dict, kind: str, value: float, passes: int) -> np.ndarray:
-    """(2, N x directions) of a kind of error; no error at all is scale 1."""
+    """NME and confidence (2, N x directions) of one kind of error; value 0 is the right box."""
     if kind == "scale" or value == 0:
         return arrays[f"scale/{value or 1.0}/{passes}"]
     return np.concatenate([arrays[f"{kind}/{name}/{value}/{passes}"] for name in DIRECTIONS], axis=1)
 
 
 def figures(values: np.ndarray) -> str:
-    """'NME (FR@10)' in percent of (2, N)."""
+    """'NME (FR@10)' in percent of values (2, N)."""
     return f"{100 * values[0].mean():.2f} ({100 * failure_rate(values[0]):.0f})"
 
 
+def headings(kind: str, values) -> list[str]:
+    """The columns of a table; the first is empty."""
+    return ["", *(f"{value:g}" if kind == "scale" else f"{100 * value:.0f} %" for value in values)]
+
+
+def passes_of(count: int) -> str:
+    """'1 pass', '2 passes'."""
+    return f"{count} pass{'es' if count > 1 else ''}"
+
+
 def table(arrays: dict, kind: str, values, shown: int) -> str:
-    """Markdown: NME (FR@10) for each number of looks, and how many faces would be kept."""
-    cells = " | ".join(f"{value:g}" if kind == "scale" else f"{100 * value:.0f} %" for value in values)
-    lines = [f"| | {cells} |", "|" + "---|" * (len(values) + 1)]
+    """Markdown: NME (FR@10) for each number of passes, and the share of faces kept with `shown` passes."""
+    cells = []
     for passes in PASSES:
-        row = " | ".join(figures(pooled(arrays, kind, value, passes)) for value in values)
-        title = f"{passes} pass{'es' if passes > 1 else ''}"
-        lines.append(f"| {f'**{title}**' if passes == shown else title} | {row} |")
+        title = f"**{passes_of(passes)}**" if passes == shown else passes_of(passes)
+        cells.append([title, *(figures(pooled(arrays, kind, value, passes)) for value in values)])
     kept = [(pooled(arrays, kind, value, shown)[1] >= MIN_CONFIDENCE).mean() for value in values]
-    lines.append(f"| kept, % | {' | '.join(f'{100 * share:.0f}' for share in kept)} |")
-    return "\n".join(lines)
+    cells.append(["kept, %", *(f"{100 * share:.0f}" for share in kept)])
+    return pages.markdown_table(headings(kind, values), cells)
 
 
 def direction_table(arrays: dict, kind: str, values, passes: int) -> str:
     """Markdown: NME (FR@10) for each direction."""
-    cells = " | ".join(f"{100 * value:.0f} %" for value in values)
-    lines = [f"| | {cells} |", "|" + "---|" * (len(values) + 1)]
-    for name in DIRECTIONS:
-        row = " | ".join(figures(arrays[f"{kind}/{name}/{value}/{passes}"]) for value in values)
-        lines.append(f"| {name} | {row} |")
-    return "\n".join(lines)
+    cells = [
+        [name, *(figures(arrays[f"{kind}/{name}/{value}/{passes}"]) for value in values)]
+        for name in DIRECTIONS
+    ]
+    return pages.markdown_table(headings(kind, values), cells)
 
 
 PANELS = {
@@ -221,8 +236,8 @@ PANELS = {
 }
 
 
-def draw(arrays: dict) -> bytes:
-    """NME and failures against each kind of error."""
+def draw(arrays: dict):
+    """The figure: NME and FR@10 against each kind of error."""
     figure, axes = plots.new_figure(2, 3, width=3.6, height=2.6)
     for column, (kind, (label, values)) in enumerate(PANELS.items()):
         shown = values if kind == "scale" else [100 * value for value in values]
@@ -230,9 +245,10 @@ def draw(arrays: dict) -> bytes:
             parts = [pooled(arrays, kind, value, passes)[0] for value in values]
             lines = [part.mean() for part in parts], [failure_rate(part) for part in parts]
             for row, line in enumerate(lines):
-                title = f"{passes} pass{'es' if passes > 1 else ''}"
                 axis = axes[3 * row + column]
-                axis.plot(shown, [100 * value for value in line], "o-", ms=3, color=colour, label=title)
+                axis.plot(
+                    shown, [100 * value for value in line], "o-", ms=3, color=colour, label=passes_of(passes)
+                )
         for row, (what, top) in enumerate((("NME, %", 20), ("faces with more than 10 %, %", 100))):
             axis = axes[3 * row + column]
             axis.set_ylim(0, top)
@@ -246,55 +262,61 @@ def draw(arrays: dict) -> bytes:
                 axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks], minor=False)
                 axis.minorticks_off()
     axes[0].legend(fontsize=8)
-    return plots.figure_png(figure, dpi=90)
+    return figure
 
 
-TEXT = """# When the box is wrong
+TEXT = """# Wrong boxes
 
-`{checkpoint}` on {count} labelled test images of people whom nobody trained on (`identity`; a fixed
-random choice, seed {seed}), by `python -m benchmarks.box_error.page`. NME in percent of the inter-ocular
-distance, in brackets FR@10, the share of faces with more than 10 %. In bold the number of looks that the
-checkpoint comes with. *Kept*: faces that its confidence, at least {least:g}, would not throw out.
+`{checkpoint}` on {count} labelled test images of held-out people (`identity`; a fixed random choice,
+seed {seed}), by `python -m benchmarks.box_error.page`. NME in percent of the inter-ocular distance,
+in brackets FR@10: the share of faces with more than 10 %. In bold the number of passes that the
+checkpoint is set to. *Kept*: faces with a confidence of at least {threshold:g}, which the detector
+would report.
 
-The right box is the square that the Haar cascade gives on average, fitted on {fitted} training images. The
-cascade's own boxes scatter about it: {size:.0f} % in size, {sideways:.0f} % of their side sideways,
-{up_down:.0f} % up and down (standard deviations, where it finds the face).
+The right box is the square that the Haar cascade gives on average, fitted on {fitted} training
+images. The boxes of the cascade scatter about it: {size:.0f} % in size, {sideways:.0f} % of their
+side sideways, {up_down:.0f} % up and down (standard deviations, where it finds the face).
 
 **{headline}**
 
-![Error against size and shift of the box, and against what is cut off](box_error.png)
+![NME and FR@10 against size and shift of the box, and against the share cut off](box_error.png)
 
-## Too small, too large
+## Boxes that are too small or too large
+
+Columns: side of the box, divided by the side of the right one.
 
 {scale}
 
-## Shifted, all four directions together
+## Shifted boxes
+
+Columns: shift in percent of the side. All four directions together:
 
 {shift}
 
-By direction, {passes} looks:
+By direction, with {passes} passes:
 
 {shift_directions}
 
-## Partly outside the image
+## Faces partly outside the image
 
-The image ends where so much of the label box is cut off, left, right, above or below; errors of the points
-that are still on it. The box is the right one of the whole face, and reaches beyond the image:
+Columns: share of the label box that lies outside the image, at the left, right, top or bottom.
+Errors of the points that are still on the image. The box is the right one of the whole face, and
+reaches beyond the image:
 
 {cut}
 
-By direction, {passes} looks; left is the left of the image:
+By direction, with {passes} passes; left is the left of the image:
 
 {cut_directions}
 
-The box ends at the edge of the image, as some face detectors clip it:
+The box ends at the edge of the image, as in face detectors that clip their boxes:
 
 {clipped}
 """
 
 
 def headline(arrays: dict, passes: int) -> str:
-    """What 30 % costs."""
+    """A sentence: the NME with the right box, and its change with boxes that are wrong by 30 %."""
     right = pooled(arrays, "scale", 1.0, passes)[0].mean()
     costs = [
         round(100 * (pooled(arrays, kind, value, passes)[0].mean() - right), 2) + 0.0  # no -0.00
@@ -303,45 +325,30 @@ def headline(arrays: dict, passes: int) -> str:
     return (
         f"With the right box the NME is {100 * right:.2f} %. A box 30 % too large changes it by "
         f"{costs[0]:+.2f}, one 30 % too small by {costs[1]:+.2f}, one shifted by 30 % of its side by "
-        f"{costs[2]:+.2f} ({passes} looks)."
+        f"{costs[2]:+.2f} ({passes} passes)."
     )
 
 
-def write() -> None:
-    """Write box_error.md and .png from the record."""
-    if not RECORD.with_suffix(".json").is_file():
-        raise SystemExit("nothing measured yet: run it without --page")
-    note = json.loads(RECORD.with_suffix(".json").read_text())
+def write_page() -> None:
+    """Write README.md and box_error.png from the record."""
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
     with np.load(RECORD.with_suffix(".npz"), allow_pickle=False) as stored:
         arrays = dict(stored)
-    passes = note["passes"]
+    passes = record["passes"]
     text = TEXT.format(
-        checkpoint=note["checkpoint"], count=len(note["faces"]), seed=note["seed"],
-        least=MIN_CONFIDENCE, fitted=FITTED_ON, passes=passes, headline=headline(arrays, passes),
+        checkpoint=record["checkpoint"], count=len(record["faces"]), seed=record["seed"],
+        threshold=MIN_CONFIDENCE, fitted=FITTED_ON, passes=passes, headline=headline(arrays, passes),
         scale=table(arrays, "scale", SCALES, passes),
         shift=table(arrays, "shift", SHIFTS, passes),
         shift_directions=direction_table(arrays, "shift", SHIFTS[1:], passes),
         cut=table(arrays, "cut", (0.0, *CUTS), passes),
         cut_directions=direction_table(arrays, "cut", CUTS, passes),
         clipped=table(arrays, "clipped", CUTS, passes),
-        **{name: 100 * value for name, value in note["scatter"].items()},
+        **{name: 100 * value for name, value in record["scatter"].items()},
     )  # fmt: skip
-    replace_file(HERE / "README.md", text.encode())
-    replace_file(HERE / "box_error.png", draw(arrays))
-
-
-def main(arguments=None) -> None:
-    """Measure, unless only the page is asked for, and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("checkpoint", nargs="?", default=f"{DEFAULT_CHECKPOINT}-identity")
-    parser.add_argument("--page", action="store_true", help="write the page again from the record")
-    args = parser.parse_args(arguments)
-    if not args.page:
-        measure(args.checkpoint)
-    write()
+    pages.write_if_changed(HERE / "README.md", text)
+    plots.write_figure(draw(arrays), HERE / "box_error.png")
 
 
 if __name__ == "__main__":
-    main()
+    pages.run_page(__doc__, write_page, measure)

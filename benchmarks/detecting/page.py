@@ -1,14 +1,17 @@
-"""How fast `detect.py` goes through a folder, how much memory that takes, and when the first answer comes:
+"""Speed, memory and time to the first result of `detect.py` on folders of photos:
 
-    python -m benchmarks.detecting.page [--images 100 400] [--checkpoint NAME]
+    python -m benchmarks.detecting.page                             # writes README.md from the record
+    python -m benchmarks.detecting.page --measure                   # measures first; half an hour
+    python -m benchmarks.detecting.page --measure --images 100 400  # other sizes of the folders
 
-Whole commands on links to two sample photos: the local engine without and with processes that
-search for faces, Ray where it is installed, every runtime whose file the checkpoint has. Memory and
-processor time are of the command and of all processes below it. Writes benchmarks/detecting/README.md.
+Whole commands on links to two sample photos: the local engine without and with processes that search for
+faces, Ray where it is installed, every runtime whose file the checkpoint has. Memory and processor time
+are those of the command and all its child processes.
 """
 
 import argparse
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -17,32 +20,35 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import psutil
-import torch
 
-ROOT = Path(__file__).parents[2]
+from benchmarks import pages
 from checkpoint import find_checkpoint
 from data_load import sample_photos
 from detector.folder import available_cores
 from detector.formats import read_results
 from detector.predictor import DEFAULT_CHECKPOINT, RUNTIMES
-from files import atomic_path, cv2
+from files import cv2, write_json
+from training.records import is_current, provenance
 
-PAGE = Path(__file__).with_name("README.md")
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+RECORD = HERE / "records" / "detecting.json"
 SIDE = 640  # larger side of the photos, pixels
-LOOK_EVERY_S = 0.1
+SAMPLING_S = 0.1  # between two readings of memory and processor time
 STARTS = 3
+FOLDERS = (60, 200)
 LOCAL = {f"local, `--workers {count}`": ("--workers", str(count)) for count in (0, 1, 2)}
-DETECT = (sys.executable, str(ROOT / "detect.py"))
 RAY = {"ray, `--workers 2`": ("--engine", "ray", "--workers", "2")}
+DETECT = (sys.executable, str(ROOT / "detect.py"))
 
 
 class Usage(NamedTuple):
-    """Of a command and all processes below it; peak_bytes is the resident memory at one time."""
+    """Use of a command and all its child processes; peak_bytes: largest resident memory at one time."""
 
     wall_s: float
     processor_s: float
@@ -52,32 +58,54 @@ class Usage(NamedTuple):
 # --- measuring ------------------------------------------------------------------------------
 
 
+def measure(checkpoint: str = DEFAULT_CHECKPOINT, counts: Sequence[int] = FOLDERS) -> None:
+    """Write the record. checkpoint: a folder or a name; counts: sizes of the folders in images.
+
+    A record that is there and current stays; remove it to measure again.
+    """
+    if is_current(RECORD):
+        return
+    home = find_checkpoint(checkpoint).absolute()
+    runtimes = [name for name, file in RUNTIMES.items() if (home / file).is_file()]
+    with_ray = importlib.util.find_spec("ray") is not None
+    engines = LOCAL | RAY if with_ray else LOCAL
+    with tempfile.TemporaryDirectory() as folder:
+        photo = fill(Path(folder) / "one", 1) / "000000.jpg"
+        starts = measure_starts(str(home), runtimes, photo)
+        folders = measure_folders(str(home), runtimes, counts, engines, Path(folder))
+    about = provenance("python -m benchmarks.detecting.page --measure", checkpoint=home)
+    about["versions"]["python"] = platform.python_version()
+    machine = {"cores": available_cores(), "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "not set")}
+    rows = {"starts": starts, "folders": folders, "ray": with_ray}
+    write_json(RECORD, {**rows, **machine, "provenance": about})
+
+
 def environment() -> dict[str, str]:
-    """Ours, in which Python may keep what it has compiled, as it does by default."""
+    """This process's variables; Python may store compiled files, as it does by default."""
     ours = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     return {**ours, "PYTHONPATH": str(ROOT)}
 
 
-def measure(line: list[str]) -> Usage:
-    """Run a command to its end; RuntimeError with what it said if it failed."""
+def run(line: list[str]) -> Usage:
+    """Run a command to its end. Raises RuntimeError with its output if it fails."""
     start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(line, env=environment(), stdout=said, stderr=said)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(line, env=environment(), stdout=output, stderr=output)
         peak_bytes, processor_s = 0, {}
         while process.poll() is None:
-            seen = dict(_processes(process.pid))
-            peak_bytes = max(peak_bytes, sum(memory for memory, _ in seen.values()))
-            processor_s.update({key: seconds for key, (_, seconds) in seen.items()})
-            time.sleep(LOOK_EVERY_S)
+            now = dict(_processes(process.pid))
+            peak_bytes = max(peak_bytes, sum(memory for memory, _ in now.values()))
+            processor_s.update({key: seconds for key, (_, seconds) in now.items()})
+            time.sleep(SAMPLING_S)
         wall_s = time.perf_counter() - start
         if process.returncode:
-            said.seek(0)
-            raise RuntimeError(f"{' '.join(line)} left with {process.returncode}: {said.read()}")
+            output.seek(0)
+            raise RuntimeError(f"{' '.join(line)} ended with {process.returncode}: {output.read()}")
     return Usage(wall_s, sum(processor_s.values()), peak_bytes)
 
 
 def _processes(pid: int) -> Iterator[tuple[tuple, tuple[int, float]]]:
-    """Of a process and all below it: (pid, start), (resident bytes, processor seconds so far)."""
+    """(pid, start), (resident bytes, processor seconds so far) of a process and all its children."""
     try:
         top = psutil.Process(pid)
         family = [top, *top.children(recursive=True)]
@@ -90,11 +118,11 @@ def _processes(pid: int) -> Iterator[tuple[tuple, tuple[int, float]]]:
                 key = process.pid, process.create_time()
                 yield key, (process.memory_info().rss, times.user + times.system)
         except psutil.Error:
-            continue  # it has just ended
+            continue  # the process has just ended
 
 
 def fill(folder: Path, count: int) -> Path:
-    """A folder of `count` images: the two sample photos under many names."""
+    """Make a folder of `count` images: the two sample photos under many names."""
     folder.mkdir()
     originals = []
     for name, photo in sample_photos().items():
@@ -112,10 +140,10 @@ def fill(folder: Path, count: int) -> Path:
 
 
 def detect(folder: Path, count: int, options: tuple[str, ...]) -> Usage:
-    """Let detect.py go through `count` photos, and see that it found a face in each."""
+    """Run detect.py on `count` photos, and check that it found a face in each."""
     photos, output = fill(folder / "in", count), folder / "out"
     try:
-        usage = measure([*DETECT, str(photos), "--output", str(output), *options])
+        usage = run([*DETECT, str(photos), "--output", str(output), *options])
         found = read_results(output / "faces.json")
         assert len(found) == count
         assert all(image.faces for image in found)
@@ -126,128 +154,155 @@ def detect(folder: Path, count: int, options: tuple[str, ...]) -> Usage:
 
 
 def median_start(line: list[str]) -> Usage:
-    """Medians of STARTS runs, after one that fills the disk's cache."""
-    runs = [measure(line) for _ in range(STARTS + 1)][1:]
+    """Medians of STARTS runs, after one that fills the cache of the disk."""
+    runs = [run(line) for _ in range(STARTS + 1)][1:]
     return Usage(*map(statistics.median, zip(*runs, strict=True)))
+
+
+def measure_starts(checkpoint: str, runtimes: list[str], photo: Path) -> list[dict]:
+    """A row each for importing and for the first result on one photo, as whole commands."""
+    lines = {f"`import {name}`": [sys.executable, "-c", f"import {name}"] for name in ("torch", "detector")}
+    for runtime in runtimes:
+        options = ["--runtime", runtime, "--checkpoint", checkpoint]
+        lines[f"`detect.py photo.jpg`, {runtime}"] = [*DETECT, str(photo), *options]
+    rows = []
+    for command, line in lines.items():
+        usage = median_start(line)
+        peak_mb = usage.peak_bytes / 1e6
+        row = {"seconds": usage.wall_s, "processor_seconds": usage.processor_s, "peak_mb": peak_mb}
+        rows.append({"command": command, **row})
+        print(rows[-1], flush=True)
+    return rows
+
+
+def measure_folders(checkpoint: str, runtimes, counts, engines: dict, folder: Path) -> list[dict]:
+    """A row per runtime, folder and engine; the larger folders with the first runtime only."""
+    rows = []
+    for runtime in runtimes:
+        for count in counts if runtime == runtimes[0] else counts[:1]:
+            for engine, options in engines.items():
+                usage = detect(folder, count, ("--runtime", runtime, "--checkpoint", checkpoint, *options))
+                rows.append({
+                    "runtime": runtime, "images": count, "engine": engine,
+                    "images_per_second": count / usage.wall_s,
+                    "processor_ms_per_image": 1000 * usage.processor_s / count,
+                    "peak_mb": usage.peak_bytes / 1e6,
+                })  # fmt: skip
+                print(rows[-1], flush=True)
+    return rows
 
 
 # --- the page -------------------------------------------------------------------------------
 
 
-def start_table(checkpoint: str, runtimes: list[str], photo: Path) -> list[str]:
-    """Importing, and the first answer on one photo, as whole commands."""
-    lines = {f"`import {name}`": [sys.executable, "-c", f"import {name}"] for name in ("torch", "detector")}
-    for runtime in runtimes:
-        options = ["--runtime", runtime, "--checkpoint", checkpoint]
-        lines[f"`detect.py photo.jpg`, {runtime}"] = [*DETECT, str(photo), *options]
-    table = ["| command | seconds | processor seconds | peak memory, MB |", "|---|---|---|---|"]
-    for title, line in lines.items():
-        usage = median_start(line)
-        table.append(f"| {title} | {usage.wall_s:.1f} | {usage.processor_s:.1f} | {_mb(usage)} |")
-        print(table[-1], flush=True)
-    return table
-
-
-def measure_folders(checkpoint: str, runtimes, counts, engines: dict, folder: Path) -> dict:
-    """Usage by (runtime, count, engine), the engines in turn; large folders with the first runtime only."""
-    usages = {}
-    for runtime in runtimes:
-        for count in counts if runtime == runtimes[0] else counts[:1]:
-            for engine, options in engines.items():
-                usage = detect(folder, count, ("--runtime", runtime, "--checkpoint", checkpoint, *options))
-                usages[runtime, count, engine] = usage
-                print(runtime, count, engine, usage, flush=True)
-    return usages
-
-
-def folder_table(usages: dict) -> list[str]:
-    """One line a run; the ratio is to the first engine of the same runtime and folder."""
-    table = [
-        "| runtime | images | engine | images a second | ratio | processor ms an image | peak memory, MB |",
-        "|---|---|---|---|---|---|---|",
+def start_table(rows: list[dict]) -> str:
+    """Markdown: a line per command."""
+    cells = [
+        [row["command"], f"{row['seconds']:.1f}", f"{row['processor_seconds']:.1f}", f"{row['peak_mb']:.0f}"]
+        for row in rows
     ]
-    for (runtime, count, engine), usage in usages.items():
-        ratio = usages[runtime, count, next(iter(LOCAL))].wall_s / usage.wall_s
-        speeds = f"{count / usage.wall_s:.2f} | {ratio:.2f} | {1000 * usage.processor_s / count:.0f}"
-        table.append(f"| {runtime} | {count} | {engine} | {speeds} | {_mb(usage)} |")
-    return table
+    return pages.markdown_table(["command", "seconds", "processor seconds", "peak memory, MB"], cells)
 
 
-def growth(usages: dict, counts: list[int]) -> str:
-    """By how much memory grew from the smallest to the largest folder, as a sentence."""
-    few, many = min(counts), max(counts)
+def folder_table(rows: list[dict]) -> str:
+    """Markdown: a line per run; the ratio is to the first engine of the same runtime and folder."""
+    first: dict = {}
+    cells = []
+    for row in rows:
+        speed = row["images_per_second"]
+        ratio = speed / first.setdefault((row["runtime"], row["images"]), speed)
+        speeds = [f"{speed:.2f}", f"{ratio:.2f}", f"{row['processor_ms_per_image']:.0f}"]
+        cells.append([row["runtime"], str(row["images"]), row["engine"], *speeds, f"{row['peak_mb']:.0f}"])
+    head = ["runtime", "images", "engine", "images per second", "ratio", "processor ms per image"]
+    return pages.markdown_table([*head, "peak memory, MB"], cells)
+
+
+def growth(rows: list[dict]) -> str:
+    """A sentence: the change of the peak memory from the smallest to the largest folder."""
+    few, many = (pick(row["images"] for row in rows) for pick in (min, max))
+    peaks = {
+        (row["images"], row["engine"]): row["peak_mb"] for row in rows if row["runtime"] == rows[0]["runtime"]
+    }
     grown = [
-        f"{(usage.peak_bytes - usages[runtime, few, engine].peak_bytes) / 1e6:+.0f} MB ({engine})"
-        for (runtime, count, engine), usage in usages.items()
+        f"{peak - peaks[few, engine]:+.0f} MB ({engine})"
+        for (count, engine), peak in peaks.items()
         if count == many > few
     ]
-    return f"From {few} to {many} images the peak of memory changed by {', '.join(grown)}." if grown else ""
+    return f"From {few} to {many} images the peak memory changed by {', '.join(grown)}." if grown else ""
 
 
-def _mb(usage: Usage) -> str:
-    return f"{usage.peak_bytes / 1e6:.0f}"
+def runtime_speeds(rows: list[dict]) -> str:
+    """A sentence: images per second of each runtime in the smallest folder with the first engine."""
+    few, engine = min(row["images"] for row in rows), rows[0]["engine"]
+    speeds = [
+        f"{row['runtime']} {row['images_per_second']:.2f}"
+        for row in rows
+        if (row["images"], row["engine"]) == (few, engine)
+    ]
+    return f"({engine}, {few} images: {', '.join(speeds)} images per second)"
 
 
-def machine() -> str:
-    """What it was measured on, in words."""
-    cores = available_cores()
-    threads = os.environ.get("OMP_NUM_THREADS", "not set")
-    return (
-        f"Measured on {'one core' if cores == 1 else f'{cores} cores'} (OMP_NUM_THREADS {threads}) of "
-        f"{platform.system()} ({platform.machine()}), Python {platform.python_version()}, PyTorch "
-        f"{torch.__version__.partition('+')[0]}, OpenCV {cv2.__version__}"
-    )
+TEXT = """# From a folder to keypoints
 
+Whole commands, from the start of Python to the written `faces.json`, on links to two photos with
+{side} px on the larger side and one face each. By `python -m benchmarks.detecting.page`. Memory is
+the resident memory of the command and its child processes, added up at one time; pages that they
+share count in each. Processor time is theirs together. Measured on {cores} core{plural}
+(OMP_NUM_THREADS {omp}) of {system} ({architecture}), Python {python}, PyTorch {torch}, OpenCV
+{opencv}. Other programs may have run on the same cores: they make the seconds longer, and hardly
+change the processor time.
 
-def page(starts: list[str], folders: list[str], growing: str, with_ray: bool) -> str:
-    """The page, as Markdown."""
-    ray = (
-        "On one machine Ray's own processes only cost time and memory; it is for several."
-        if with_ray
-        else "Ray is not installed here (`requirements-ray.txt`), so there are no rows for it."
-    )
-    return f"""# From a folder to keypoints
+## The first result
 
-Whole commands, from starting Python to the written `faces.json`, on links to two photos with {SIDE} px
-on the larger side, each with one face. Memory is the resident memory of the command and of all processes
-below it, added up at one time (pages that they share count in each); processor time is theirs together.
-{machine()}. Other work
-may have run on the same cores: seconds then say too much, processor time hardly.
+Medians of {starts}, after one run that is not counted.
 
-## The first answer
-
-Medians of {STARTS}, after one run that is not counted.
-
-{chr(10).join(starts)}
+{start_table}
 
 ## Folders
 
-One run each, the engines in turn; the ratio is to the first engine of the same runtime and folder, starting
-included. {growing}
-{ray}
+One run each, the engines in turn. The ratio is to the first engine of the same runtime and folder.
+The time to start is included. {growth} {ray}
 
-{chr(10).join(folders)}
+{folder_table}
+
+**The runtime hardly changes the speed on photos** {runtime_speeds}. ONNX Runtime makes the network
+faster, above all with 8 bits ([benchmarks/tracking](../tracking/README.md)), but most of the time of
+a photo goes to the search for faces.
 """
+WITH_RAY = "On one machine the processes of Ray only cost time and memory. Ray is meant for several machines."
+WITHOUT_RAY = "Ray (`requirements-ray.txt`) was not installed, so it has no rows."
 
 
-def main() -> None:
-    """Measure everything, then write the page."""
-    parser = argparse.ArgumentParser(description="Measure detect.py; writes benchmarks/detecting/README.md.")
+def write_page() -> None:
+    """Write README.md from the record."""
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    about, rows = record["provenance"], record["folders"]
+    versions = about["versions"]
+    text = TEXT.format(
+        side=SIDE, starts=STARTS, cores=record["cores"], plural="s" if record["cores"] > 1 else "",
+        omp=record["omp_num_threads"], system=about["machine"]["system"],
+        architecture=about["machine"]["architecture"], python=versions["python"],
+        torch=versions["torch"].partition("+")[0], opencv=versions["opencv-python"],
+        start_table=start_table(record["starts"]), growth=growth(rows),
+        ray=WITH_RAY if record["ray"] else WITHOUT_RAY, folder_table=folder_table(rows),
+        runtime_speeds=runtime_speeds(rows),
+    )  # fmt: skip
+    pages.write_if_changed(HERE / "README.md", text)
+
+
+def main(arguments=None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
-    add("--images", type=int, nargs="+", default=[100, 400], metavar="N", help="sizes of the folders")
+    add("--measure", action="store_true", help="first measure")
+    add("--images", type=int, nargs="+", default=list(FOLDERS), metavar="N", help="sizes of the folders")
     add("--checkpoint", default=DEFAULT_CHECKPOINT, metavar="NAME")
-    args = parser.parse_args()
-    home = find_checkpoint(args.checkpoint).absolute()
-    runtimes = [name for name, file in RUNTIMES.items() if (home / file).is_file()]
-    with_ray = importlib.util.find_spec("ray") is not None
-    engines = LOCAL | RAY if with_ray else LOCAL
-    with tempfile.TemporaryDirectory() as folder:
-        photo = fill(Path(folder) / "one", 1) / "000000.jpg"
-        starts = start_table(str(home), runtimes, photo)
-        usages = measure_folders(str(home), runtimes, args.images, engines, Path(folder))
-    text = page(starts, folder_table(usages), growth(usages, args.images), with_ray)
-    with atomic_path(PAGE) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    args = parser.parse_args(arguments)
+    if args.measure:
+        measure(args.checkpoint, args.images)
+    write_page()
 
 
 if __name__ == "__main__":

@@ -1,111 +1,154 @@
-"""Faces found and false positives: Haar proposes, the network disposes.
+"""Faces found and false positives of the detector and of the frontal Haar cascade alone:
 
-    python -m benchmarks.finding.page [CHECKPOINT]
+    python -m benchmarks.finding.page              # writes README.md from the record
+    python -m benchmarks.finding.page --measure    # measures first; needs the data, ten minutes
 
-On the labelled images of the 69 people of `identity`: the chain that KeypointDetector is, beside the frontal
-cascade alone at the two usual settings, whose largest box the same network then gets. A face is
-found if a box overlaps it (IoU of at least 0.3 with 1.2 x the label box). Everything else
-that is reported is listed, to be looked at: it may be a face without a label. Writes
-benchmarks/finding/README.md; needs the data.
+The labelled images of the 69 people of `identity`. A face is found if a box overlaps it: IoU of at least
+0.3 with 1.2 x the label box. Every other face that the detector reports is listed, because it may be one
+without a label.
 """
 
-import sys
+import json
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from benchmarks.peers.report import replace_file
-from checkpoint import load_checkpoint
-from data_fetch import find_data
+from benchmarks import pages
+from checkpoint import find_checkpoint, load_checkpoint
+from data_fetch import data_checksum
 from data_load import load_split, shift_keypoints
 from detector import DEFAULT_CHECKPOINT, HaarFaceDetector, KeypointDetector
 from detector.predictor import MIN_CONFIDENCE, predict_keypoints
+from files import write_json
 from geometry import box_from_keypoints, box_iou, scale_box
 from training.evaluation import count_boxes, first_matrices
-from training.metrics import summarise
+from training.metrics import failure_rate, nme_per_face
+from training.records import is_current, provenance, save_arrays
 
-PAGE = Path(__file__).with_name("README.md")
-SETTINGS = ((1.2, 2), (1.1, 5))
+HERE = Path(__file__).parent
+RECORD = HERE / "records" / "finding.json"
+CHECKPOINT = f"{DEFAULT_CHECKPOINT}-identity"
+SETTINGS = ((1.2, 2), (1.1, 5))  # scale factor, minimum of neighbours
+MIN_IOU, BOX_SCALE = 0.3, 1.2
 
 
-def by_chain(model, config, dataset):
-    """Largest face (N, 68, 2) of each image or NaN, share found, and all others: (image, box, confidence)."""
+def measure(data) -> None:
+    """Write the record: a row per method, other faces reported by the detector, and the NME of each image."""
+    if is_current(RECORD):
+        return
+    model, config = load_checkpoint(CHECKPOINT)
+    dataset = load_split(data.folder, "identity", "test")
+    title = f"detector, confidence at least {MIN_CONFIDENCE:g}"
+    largest, found, others = by_detector(model, config, dataset)
+    rows, errors = [], {}
+
+    def add(title: str, found: float, off: float, largest: np.ndarray) -> None:
+        rows.append({"method": title, "found": found, "others": off})
+        errors[title] = nme_per_face(largest, dataset.keypoints)
+
+    add(title, found, len(others) / len(dataset), largest)
+    for setting in SETTINGS:
+        largest, found, off = by_cascade(model, config, dataset, setting)
+        add(f"frontal cascade {setting[0]} / {setting[1]}", found, off, largest)
+    save_arrays(RECORD.with_suffix(".npz"), **errors)
+    about = provenance(
+        "python -m benchmarks.finding.page --measure",
+        checkpoint=find_checkpoint(CHECKPOINT),
+        data=data_checksum(data.folder),
+    )
+    listed = {"checkpoint": CHECKPOINT, "images": len(dataset), "rows": rows, "others": others}
+    write_json(RECORD, {**listed, "provenance": about})
+
+
+def by_detector(model, config, dataset) -> tuple[np.ndarray, float, list[dict]]:
+    """Keypoints (N, 68, 2) of the largest face of each image or NaN, share found, and the other faces."""
     detector = KeypointDetector(model, config)
     largest = np.full(dataset.keypoints.shape, np.nan, dtype=np.float32)
     hits, others = 0, []
-    for index in range(len(dataset)):
+    for index in tqdm(range(len(dataset)), desc="detector"):
         faces = detector(dataset.image(index))
         if faces:
             largest[index] = shift_keypoints(faces[0].keypoints, config.label_offset)
-        label = scale_box(box_from_keypoints(dataset.keypoints[index]), 1.2)
-        boxes = [scale_box(box_from_keypoints(face.keypoints), 1.2) for face in faces]
-        on_face = [box_iou(box, label) >= 0.3 for box in boxes]
+        label = scale_box(box_from_keypoints(dataset.keypoints[index]), BOX_SCALE)
+        boxes = [scale_box(box_from_keypoints(face.keypoints), BOX_SCALE) for face in faces]
+        on_face = [box_iou(box, label) >= MIN_IOU for box in boxes]
         hits += any(on_face)
         path = dataset.paths[index]
-        off = [item for item, on in zip(zip(boxes, faces, strict=True), on_face, strict=True) if not on]
-        others += [(f"{path.parent.name}/{path.name}", box, face.confidence) for box, face in off]
+        for box, face, is_on_face in zip(boxes, faces, on_face, strict=True):
+            if not is_on_face:
+                name = f"{path.parent.name}/{path.name}"
+                corners = [round(float(value), 1) for value in box]
+                others.append({"image": name, "box": corners, "confidence": float(face.confidence)})
     return largest, hits / len(dataset), others
 
 
 def by_cascade(model, config, dataset, setting) -> tuple[np.ndarray, float, float]:
-    """The network's answer in the largest box (N, 68, 2), share found, other boxes an image."""
+    """Keypoints (N, 68, 2) in the largest box of the cascade, share found, other boxes per image."""
     cascade = HaarFaceDetector(*setting)
-    found, off = count_boxes(dataset, cascade)
+    found, off = count_boxes(dataset, cascade, MIN_IOU)
     matrices = first_matrices(dataset, "haar", config, cascade)
     have = [index for index, matrix in enumerate(matrices) if matrix is not None]
     largest = np.full(dataset.keypoints.shape, np.nan, dtype=np.float32)
     images = [dataset.image(index) for index in have]
-    answers = predict_keypoints(model, config, images, [matrices[index] for index in have])
-    largest[have] = shift_keypoints(answers, config.label_offset)
+    keypoints = predict_keypoints(model, config, images, [matrices[index] for index in have])
+    largest[have] = shift_keypoints(keypoints, config.label_offset)
     return largest, found, off
 
 
-def row(title: str, found: float, off: float, largest, dataset) -> str:
-    """One line of the table."""
-    figures = summarise(largest, dataset.keypoints, dataset.identities)
-    errors = " | ".join(f"{100 * figures[key]:.2f}" for key in ("nme", "fr_10"))
-    return f"| {title} | {100 * found:.2f} | {off:.3f} | {errors} |"
+# --- page -----------------------------------------------------------------------------------------
 
 
-def candidates(others) -> str:
-    """The list of what was reported off the labelled faces."""
+def table(rows: list[dict], errors: dict[str, np.ndarray]) -> str:
+    """Markdown: a line per method."""
+    cells = []
+    for row in rows:
+        nme = errors[row["method"]]
+        shares = [f"{100 * row['found']:.2f}", f"{row['others']:.3f}"]
+        figures = [f"{100 * np.nanmean(nme):.2f}", f"{100 * failure_rate(nme):.2f}"]
+        cells.append([row["method"], *shares, *figures])
+    return pages.markdown_table(["method", "found, %", "others per image", "NME, %", "FR@10, %"], cells)
+
+
+def others_table(others: list[dict]) -> str:
+    """Markdown: the faces that were reported away from labelled faces."""
     if not others:
-        return "none"
-    lines = ["| image | box | confidence |", "|---|---|---|"]
-    for name, box, confidence in others:
-        corners = ", ".join(f"{value:.0f}" for value in box)
-        lines.append(f"| {name} | {corners} | {confidence:.2f} |")
-    return "\n".join(lines)
+        return "None."
+    cells = [
+        [other["image"], ", ".join(f"{value:.0f}" for value in other["box"]), f"{other['confidence']:.2f}"]
+        for other in others
+    ]
+    return pages.markdown_table(["image", "box", "confidence"], cells)
 
 
-def main() -> None:
-    """Measure and write the page."""
-    name = sys.argv[1] if len(sys.argv) > 1 else f"{DEFAULT_CHECKPOINT}-identity"
-    model, config = load_checkpoint(name)
-    dataset = load_split(find_data().folder, "identity", "test")
-    largest, found, others = by_chain(model, config, dataset)
-    title = f"chain, confidence at least {MIN_CONFIDENCE:g}"
-    lines = [row(title, found, len(others) / len(dataset), largest, dataset)]
-    for setting in SETTINGS:
-        alone, found, off = by_cascade(model, config, dataset, setting)
-        lines.append(row(f"frontal cascade {setting[0]} / {setting[1]}", found, off, alone, dataset))
-    table = "\n".join(lines)
-    text = f"""# Finding faces
+TEXT = """# Finding faces
 
-{len(dataset)} labelled images of people nobody trained on, `{name}`, by `python -m benchmarks.finding.page`.
-*Found*: something on the labelled face. *Others*: what is reported elsewhere, an image. NME and FR@10 of
-the largest face.
+`{checkpoint}` on {images} labelled images of held-out people, by `python -m
+benchmarks.finding.page`. *Found*: something is reported on the labelled face. *Others*: what is
+reported elsewhere, per image. NME and FR@10 are those of the largest face. An image without a face
+counts in FR@10 and is left out of the NME, so methods that find fewer faces have an easier set of
+faces in their NME. The network gets the largest box of the frontal cascade, without a filter by
+confidence.
 
-| | found, % | others an image | NME, % | FR@10, % |
-|---|---|---|---|---|
 {table}
 
-What the chain reports off the labelled faces:
+Faces that the detector reports away from the labelled faces:
 
-{candidates(others)}
+{others}
 """
-    replace_file(PAGE, text.encode())
+
+
+def write_page() -> None:
+    """Write README.md from the record."""
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    with np.load(RECORD.with_suffix(".npz"), allow_pickle=False) as stored:
+        errors = dict(stored)
+    text = TEXT.format(
+        checkpoint=record["checkpoint"], images=record["images"],
+        table=table(record["rows"], errors), others=others_table(record["others"]),
+    )  # fmt: skip
+    pages.write_if_changed(HERE / "README.md", text)
 
 
 if __name__ == "__main__":
-    main()
+    pages.run_page(__doc__, write_page, measure)

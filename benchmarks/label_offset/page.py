@@ -1,99 +1,128 @@
-"""Do the labels lie on what they mark? A mirror tells, left and right at least:
+"""The shift of the data set's labels to the right, measured with flipped images:
 
-    python -m benchmarks.label_offset.page [CHECKPOINT]
+    python -m benchmarks.label_offset.page              # writes README.md from the record
+    python -m benchmarks.label_offset.page --measure    # measures first; needs the data, a few minutes
 
-The answer of a network to an image and, mirrored back, its answer to the mirrored image are
-averaged. Whatever the network believes about left and right cancels; what remains
-between this average and the labels is in the labels. Measured on training images of the people that
-`validation` trains on. Writes benchmarks/label_offset/README.md; needs the data.
+The network runs on an image and on its horizontal flip; the second prediction is flipped back, and the
+two are averaged. An error to one side that the network makes on both cancels in this average. The
+distance from the average to the labels that remains is an error of the labels. Measured on
+training images of the people that `validation` trains on.
 """
 
-import sys
+import json
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.peers.report import replace_file
-from checkpoint import load_checkpoint
-from data_fetch import find_data
+from benchmarks import pages
+from checkpoint import find_checkpoint, load_checkpoint
+from data_fetch import data_checksum
 from data_load import LABEL_OFFSET, load_split
 from detector import DEFAULT_CHECKPOINT
+from files import write_json
 from geometry import interocular_distance
 from landmarks import OUTER_EYE_CORNERS, REGIONS
 from training.evaluation import CheckpointPredictor, first_matrices
+from training.records import is_current, provenance, save_arrays
+
+HERE = Path(__file__).parent
+RECORD = HERE / "records" / "label_offset.json"
+CHECKPOINT = f"{DEFAULT_CHECKPOINT}-identity"
+MIN_TURN = 0.15  # of the inter-ocular distance, from the middle of the eyes to the nose
 
 
-def offsets(name: str, folder) -> tuple[np.ndarray, np.ndarray]:
-    """Labels minus mirror-averaged answers (N, 68, 2), over the inter-ocular distance; labels (N, 68, 2)."""
-    model, config = load_checkpoint(name)
+def measure(data) -> None:
+    """Write the record: per image the mean offset of all points and each region, size and turn of the face.
+
+    Offsets (N, 2) are labels minus averaged predictions, divided by the inter-ocular distance.
+    """
+    if is_current(RECORD):
+        return
+    model, config = load_checkpoint(CHECKPOINT)
     config = replace(config, flip_tta=True, label_offset=(0.0, 0.0))
-    dataset = load_split(folder, "validation", "train")
+    dataset = load_split(data.folder, "validation", "train")
     images = [dataset.image(index) for index in range(len(dataset))]
     found = CheckpointPredictor(model, config).predict(images, first_matrices(dataset, "whole", config))
     labels = dataset.keypoints
-    return (labels - found) / interocular_distance(labels)[:, None, None], labels
-
-
-def groups(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Which images belong to a row: by size of the face, and by which way it is turned."""
     size = interocular_distance(labels)
+    offsets = (labels - found) / size[:, None, None]
     right, left = OUTER_EYE_CORNERS
     nose = labels[:, list(REGIONS["nose"])].mean(axis=1)[:, 0]
-    turn = (nose - (labels[:, right, 0] + labels[:, left, 0]) / 2) / size
+    regions = {name: offsets[:, list(points)].mean(axis=1) for name, points in REGIONS.items()}
+    save_arrays(
+        RECORD.with_suffix(".npz"),
+        size=size,
+        turn=(nose - (labels[:, right, 0] + labels[:, left, 0]) / 2) / size,
+        all=offsets.mean(axis=1),
+        **regions,
+    )
+    about = provenance(
+        "python -m benchmarks.label_offset.page --measure",
+        checkpoint=find_checkpoint(CHECKPOINT),
+        data=data_checksum(data.folder),
+    )
+    write_json(RECORD, {"checkpoint": CHECKPOINT, "provenance": about})
+
+
+# --- page -----------------------------------------------------------------------------------------
+
+
+def groups(size: np.ndarray, turn: np.ndarray) -> dict[str, np.ndarray]:
+    """row -> (N,) bool, the images that belong to it: by size of the face and by its turn."""
     edges = np.quantile(size, [0, 0.25, 0.5, 0.75, 1])
     rows = {
         f"eyes {low:.0f} to {high:.0f} px apart": (size >= low) & (size <= high)
         for low, high in pairwise(edges)
     }
-    rows["turned to the left of the image"] = turn < -0.15
-    rows["facing the camera"] = abs(turn) <= 0.15
-    rows["turned to the right of the image"] = turn > 0.15
+    rows["turned to the left of the image"] = turn < -MIN_TURN
+    rows["facing the camera"] = abs(turn) <= MIN_TURN
+    rows["turned to the right of the image"] = turn > MIN_TURN
     return rows
 
 
-def report(name: str, folder) -> str:
-    """The page as markdown."""
-    values, labels = offsets(name, folder)
-    each = values.mean(axis=1)
+def cells(title: str, offsets: np.ndarray) -> list[str]:
+    """One row of the table; offsets: (N, 2)."""
+    x, y = np.median(offsets, axis=0)  # a few labels are wrong, which would move the mean
+    error = offsets[:, 0].std() / np.sqrt(len(offsets))
+    return [title, str(len(offsets)), f"{100 * x:+.2f} ± {100 * error:.2f}", f"{100 * y:+.2f}"]
 
-    def row(title: str, picked: np.ndarray) -> str:
-        # the median over images is not moved by the few wrong labels
-        x, y = np.median(picked, axis=0)
-        error = picked[:, 0].std() / np.sqrt(len(picked))
-        return f"| {title} | {len(picked)} | {100 * x:+.2f} ± {100 * error:.2f} | {100 * y:+.2f} |"
 
-    lines = [row("all", each)]
-    lines += [row(title, each[inside]) for title, inside in groups(labels).items()]
-    lines += [row(region, values[:, list(points)].mean(axis=1)) for region, points in REGIONS.items()]
-    table = "\n".join(lines)
-    return f"""# Labels minus answers that know no left and right
+TEXT = """# The labels lie too far to the right
 
-Median over images, in percent of the inter-ocular distance, positive to the right and down; ± is the
-standard error of the mean. `{name}` (trained with mirrored images), `validation`'s training people, by
-`python -m benchmarks.label_offset.page`.
+Labels minus predictions, as the median over images in percent of the inter-ocular distance; positive
+is to the right and down. ± is the standard error of the mean. `{checkpoint}`, which was trained with
+flipped images, runs on each image and on its flip, and both predictions are averaged. Images: the
+people that `validation` trains on. By `python -m benchmarks.label_offset.page`.
 
-| images | n | x | y |
-|---|---|---|---|
 {table}
 
-The labels lie to the right of what they mark, by about the same share of every face, wherever it looks and
-whichever part of it: it is a shift of the labels, not a habit of faces. `data_load.LABEL_OFFSET` is
-{100 * LABEL_OFFSET[0]:.2f} % (first measured with a public face mesh in place of our network). It is
-taken out before training, and `evaluate.py` adds it to answers before it compares them with labels;
-`KeypointDetector` never does, so on a photo the points lie where they belong. The y column says nothing
-about the labels: a network
-trained on labels that are all too high answers too high.
+An error of the network to one side cancels in the average, so the x column shows an error of the
+labels. It is about the same share of every face, for every turn and every region.
+`data_load.LABEL_OFFSET` is {offset:.2f} %; it was first measured with a public face mesh in place of
+this network. The offset is removed from labels before training, and `evaluate.py` adds it to
+predictions before it compares them with labels. `KeypointDetector` does not add it, so its points
+lie on the face.
+
+The y column says nothing about the labels: a network that is trained on labels that are too high
+predicts points that are too high, in the flipped image too.
 """
 
 
-def main() -> None:
-    """Measure and write the page."""
-    name = sys.argv[1] if len(sys.argv) > 1 else f"{DEFAULT_CHECKPOINT}-identity"
-    page = Path(__file__).with_name("README.md")
-    replace_file(page, report(name, find_data().folder).encode())
+def write_page() -> None:
+    """Write README.md from the record."""
+    checkpoint = json.loads(RECORD.read_text(encoding="utf-8"))["checkpoint"]
+    with np.load(RECORD.with_suffix(".npz"), allow_pickle=False) as stored:
+        arrays = dict(stored)
+    rows = [cells("all", arrays["all"])]
+    members = groups(arrays["size"], arrays["turn"])
+    rows += [cells(title, arrays["all"][inside]) for title, inside in members.items()]
+    rows += [cells(region, arrays[region]) for region in REGIONS]
+    table = pages.markdown_table(["images", "n", "x", "y"], rows)
+    text = TEXT.format(checkpoint=checkpoint, table=table, offset=100 * LABEL_OFFSET[0])
+    pages.write_if_changed(HERE / "README.md", text)
 
 
 if __name__ == "__main__":
-    main()
+    pages.run_page(__doc__, write_page, measure)

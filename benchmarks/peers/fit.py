@@ -1,13 +1,11 @@
-"""What is fitted on training images before methods that never saw these labels are compared.
+"""Fits on training images, for methods that were not trained on these labels.
 
-Other methods were trained on other labels of the same 68 points: the same place on a
-face has another coordinate by convention. So each one's mean offset per point is
-learnt on training images, in the face's own frame, and taken out; a face mesh,
-which has 468 other points, gets the mesh point nearest to each of the 68, or a
-linear map (`RidgeMap`). Faces that were not found are NaN everywhere.
+Other methods were trained on other labels of the same 68 points, which mark other places on the
+face. So the mean offset per point of each method is fitted on training images, in the frame of the
+face, and removed. A face mesh has 468 other points; it gets the mesh point nearest to each of the 68,
+or a linear map (`RidgeMap`). Faces that were not found are NaN everywhere.
 """
 
-import os
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,13 +24,14 @@ from geometry import (
     warp,
 )
 from landmarks import OUTER_EYE_CORNERS
+from training.records import save_arrays
 
 MIN_IOU = 0.3
 MESH_MARGIN, MESH_SIZE = 1.9, 256  # MediaPipe's crop: times the label box, pixels
 
 
 class FaceFrame(NamedTuple):
-    """A face's own frame: origin (N, 2) px, rotation (N, 2, 2) to upright, unit (N,) px."""
+    """The frame of each face: origin (N, 2) px, rotation (N, 2, 2) to upright, unit (N,) px."""
 
     origin: np.ndarray
     rotation: np.ndarray
@@ -40,8 +39,8 @@ class FaceFrame(NamedTuple):
 
     @classmethod
     def of(cls, points: np.ndarray, eye_corners=OUTER_EYE_CORNERS) -> "FaceFrame":
-        """From points (N, K, 2): their centre, the line through two eye corners, their mean distance
-        to the centre (which, unlike the distance of the eyes, does not collapse in profile)."""
+        """The frame of points (N, K, 2): their centre, the line through two eye corners, and their mean
+        distance to the centre (unlike the distance of the eyes it does not collapse in profile)."""
         points = np.asarray(points, dtype=np.float64)
         origin = points.mean(axis=1)
         unit = np.linalg.norm(points - origin[:, None], axis=2).mean(axis=1)
@@ -83,18 +82,18 @@ def fit_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
 
 
 def add_offset(predicted: np.ndarray, offset: np.ndarray) -> np.ndarray:
-    """Predicted keypoints (N, 68, 2) with what `fit_offset` gave put right."""
+    """Predicted keypoints (N, 68, 2) with the offset of `fit_offset` added."""
     return (predicted + FaceFrame.of(predicted).turn_out_of(offset)).astype(np.float32)
 
 
-# --- where a predictor should start ------------------------------------------------------------
+# --- the box that a predictor gets -------------------------------------------------------------
 
 
 class BoxFit(NamedTuple):
-    """From labels to the box of a face detector, in units of the points' mean distance to their centre.
+    """A map from labels to the box of a face detector, in units of the points' mean distance to their centre.
 
-    The centre and spread of all points foretell such a box far better than the label box
-    does, which in turned faces reaches out to a jaw that nobody sees.
+    The centre and spread of all points predict such a box far better than the label box does: in
+    turned faces the label box includes a part of the jaw that is not visible.
     """
 
     shift_x: float
@@ -154,7 +153,7 @@ def mesh_in_image(mesh: np.ndarray | None, matrix: np.ndarray) -> np.ndarray | N
 
 
 def pick_vertices(meshes: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """Which of the mesh points (N, M, 2 or 3) is nearest to each of the 68 on average, (68,) int."""
+    """Indices (68,) of the mesh points (N, M, 2 or 3) that are nearest to each of the 68 on average."""
     found = ~np.isnan(meshes[:, 0, 0])
     meshes, keypoints = meshes[found, :, :2], keypoints[found]
     scale = interocular_distance(keypoints)[:, None]
@@ -168,7 +167,7 @@ def pick_vertices(meshes: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
 class RidgeMap(NamedTuple):
     """A linear map from a face mesh to 68 points, both in the mesh's own frame.
 
-    eye_corners: the two mesh points that turn the frame upright.
+    eye_corners: the two mesh points on a horizontal line in the frame.
     mean_in (3M,), mean_out (136,), weights (3M, 136).
     """
 
@@ -183,7 +182,7 @@ class RidgeMap(NamedTuple):
     ) -> "RidgeMap":
         """Ridge regression from meshes (N, M, 3) to keypoints (N, 68, 2), all in image pixels.
 
-        weight: how much each face counts (N,); all alike by default.
+        weight: of each face (N,); 1 by default.
         """
         found = ~np.isnan(meshes[:, 0, 0])
         weight = np.ones(found.sum()) if weight is None else np.asarray(weight)[found]
@@ -215,23 +214,11 @@ class RidgeMap(NamedTuple):
 # --- what is stored -----------------------------------------------------------------------------
 
 
-def save_arrays(path, **arrays: np.ndarray) -> None:
-    """An .npz, written beside and renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        np.savez_compressed(beside, **arrays)
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
 class Fitted(NamedTuple):
-    """All that was fitted on training images: dlib's box, and MediaPipe's way to the 68 points."""
+    """All fits on training images: dlib's box, and the maps from MediaPipe's mesh to the 68 points."""
 
     box: BoxFit
-    vertices: np.ndarray  # (68,) which mesh points
+    vertices: np.ndarray  # (68,) indices of mesh points
     ridge: RidgeMap
 
     def save(self, path) -> None:
@@ -251,7 +238,7 @@ class Fitted(NamedTuple):
         """The inverse of `save`."""
         if not Path(path).is_file():
             raise FileNotFoundError(
-                f"there is no {path}: run benchmarks/peers/page.py --environment FOLDER --steps peers first"
+                f"there is no {path}: run python -m benchmarks.peers.page --environment FOLDER --steps peers"
             )
         with np.load(path, allow_pickle=False) as stored:
             box = BoxFit(*stored["box"].tolist())

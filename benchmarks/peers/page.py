@@ -1,60 +1,58 @@
 """Ours beside dlib and MediaPipe: error, time, memory, size.
 
-    python -m benchmarks.peers.page                              # table and plot again, from stored records
-    python -m benchmarks.peers.page --environment FOLDER         # measure everything
+    python -m benchmarks.peers.page                              # table and plot, from stored records
+    python -m benchmarks.peers.page --measure                    # first measures ours where not current
+    python -m benchmarks.peers.page --environment FOLDER         # measures everything
     python -m benchmarks.peers.page --steps ours --checkpoints heatmapnet heatmapnet-small
 
-The peers live in an environment of their own (Python 3.11, CMake, a C++ compiler; Linux), made by:
+The peers are in an environment of their own (Python 3.11, CMake, a C++ compiler; Linux), made by:
 
     python3.11 -m venv FOLDER
     FOLDER/bin/python -m pip install -r benchmarks/peers/requirements.txt
 
 Steps: `peers` (their predictions; their raw answers are kept in runs/peers/ and asked for
 once), `ours` (the predictions of checkpoints: NAME-identity on `identity`, NAME on `official`),
-`speed` (all in turn on the same faces, one CPU). What was measured is stored in
-benchmarks/peers/records/, from which peers.md and peers.png are written.
+`speed` (all in turn on the same faces, one CPU). Records are in benchmarks/peers/records/.
 """
 
 import argparse
-import platform
-import sys
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-ROOT = Path(__file__).parents[2]
-from benchmarks.peers import report, speed
+from benchmarks import pages
+from benchmarks.peers import speed
 from benchmarks.peers.fit import (
     Fitted,
     RidgeMap,
-    add_offset,
     fit_box,
     fit_offset,
     mesh_crop,
     mesh_in_image,
     pick_vertices,
-    save_arrays,
 )
-from benchmarks.peers.report import FITTED, RECORDS, SPLITS
+from benchmarks.peers.report import FITTED, RECORDS, SPLITS, all_figures, versions, write_page
 from benchmarks.peers.worker import Worker
 from checkpoint import CheckpointError, find_checkpoint, load_checkpoint, load_config
-from data_fetch import find_data
+from data_fetch import data_checksum
 from data_load import FacialKeypointsDataset, load_split
 from detector.predictor import RUNTIMES, OnnxRuntime
 from geometry import box_from_keypoints
-from landmarks import INNER_51, OUTER_EYE_CORNERS
-from training.evaluation import CheckpointPredictor, Evaluation, first_matrices
-from training.metrics import interocular_distance, point_errors, summarise
-from training.records import save_record
+from landmarks import OUTER_EYE_CORNERS
+from training.evaluation import CheckpointPredictor, first_matrices
+from training.records import Evaluation, is_current, provenance, save_arrays, save_record
 
+ROOT = Path(__file__).parents[2]
 ANSWERS = ROOT / "runs" / "peers"
 STEPS = ("peers", "ours", "speed")
-EVERY_THIRD = slice(None, None, 3)  # of the training images: one frame of three settles an offset
+CHECKPOINTS = ("heatmapnet", "heatmapnet-small")
+OUR_RUNTIMES = ("torch", "onnx-int8")
+EVERY_THIRD = slice(None, None, 3)  # of the training images, which are three frames of each video
 
 
 def load_parts(data_folder) -> dict[str, FacialKeypointsDataset]:
-    """'training' (the 278 people, on which all is fitted), and the test part of each split."""
+    """'training' (the images of the 278 people, used for all fits), and the test part of each split."""
     tests = {split: load_split(data_folder, split, "test") for split in SPLITS}
     return {"training": load_split(data_folder, "identity", "train")} | tests
 
@@ -101,7 +99,7 @@ def _ask_crop(worker, image, keypoints):
 
 
 def predict_peers(python: Path, parts: dict) -> dict[str, dict[str, np.ndarray]]:
-    """method -> part -> keypoints (N, 68, 2); what is fitted on the way goes into FITTED."""
+    """method -> part -> keypoints (N, 68, 2); the fits that this needs are stored in FITTED."""
 
     def answers(method, argument, ask, name):
         with Worker(python, method, argument) as worker:
@@ -134,7 +132,7 @@ def predict_peers(python: Path, parts: dict) -> dict[str, dict[str, np.ndarray]]
 
 
 def load_predictor(name: str, runtime: str) -> CheckpointPredictor:
-    """A checkpoint by one of detector.pipeline's runtimes; CheckpointError where a file is missing."""
+    """A checkpoint in one of RUNTIMES. Raises CheckpointError if a file is missing."""
     if runtime == "torch":
         return CheckpointPredictor(*load_checkpoint(name))
     folder = find_checkpoint(name)
@@ -151,55 +149,52 @@ def predict_whole(predictor: CheckpointPredictor, dataset, name: str) -> np.ndar
     return np.concatenate(parts)
 
 
-def measure_ours(parts: dict, base: str, runtime: str) -> None:
-    """Store the records of one checkpoint and runtime on both splits; says so where there is none."""
-    method = base if runtime == "torch" else f"{base}.{runtime}"
+def measure_ours(parts: dict, base: str, runtime: str, data, split: str) -> None:
+    """Store the record of one checkpoint and runtime on a split; prints a line if there is no such file."""
+    method = _method(base, runtime)
     whole = parts["training"]
     fitting = FacialKeypointsDataset.from_paths(whole.paths[EVERY_THIRD], whole.keypoints[EVERY_THIRD])
     parts = parts | {"training": fitting}
-    for split in SPLITS:
-        name = f"{base}-identity" if split == "identity" else base
-        try:
-            predictor = load_predictor(name, runtime)
-        except CheckpointError as error:
-            print(f"left out: {name} by {runtime} on {split} ({error})")
-            continue
-        predicted = {
-            part: predict_whole(predictor, parts[part], f"{name} {runtime} {part}")
-            for part in ("training", split)
-        }
-        note = {"checkpoint": name, "runtime": runtime, "leak": split == "official"}
-        store(parts, split, method, predicted, note)
+    name = f"{base}-identity" if split == "identity" else base
+    try:
+        predictor = load_predictor(name, runtime)
+    except CheckpointError as error:
+        print(f"left out: {name} by {runtime} on {split} ({error})")
+        return
+    predicted = {
+        part: predict_whole(predictor, parts[part], f"{name} {runtime} {part}")
+        for part in ("training", split)
+    }
+    note = {"checkpoint": name, "runtime": runtime, "leak": split == "official"}
+    about = provenance(
+        f"python -m benchmarks.peers.page --steps ours --checkpoints {base}",
+        checkpoint=find_checkpoint(name),
+        weights=RUNTIMES[runtime],
+        data=data_checksum(data.folder),
+        seed=predictor.config.seed,
+    )
+    store(parts, split, method, predicted, note, about)
+
+
+def _method(base: str, runtime: str) -> str:
+    return base if runtime == "torch" else f"{base}.{runtime}"
 
 
 # --- records ------------------------------------------------------------------------------------
 
 
-def all_figures(predicted: np.ndarray, dataset: FacialKeypointsDataset) -> dict:
-    """`summarise`, and the error of the points without the jaw, as a share of the inter-ocular distance."""
-    true = dataset.keypoints
-    inner = point_errors(predicted, true)[:, list(INNER_51)].mean(axis=1) / interocular_distance(true)
-    return summarise(predicted, true, dataset.identities) | {"inner_51": float(np.nanmean(inner))}
+def store(parts: dict, split: str, method: str, predicted: dict, note: dict, about: dict) -> None:
+    """Fit the offset on the training part, measure with and without it on `split`, write the record.
 
-
-def store(parts: dict, split: str, method: str, predicted: dict, note: dict) -> None:
-    """Fit the offset on the training part, measure with and without it on `split`, write the record."""
+    predicted: part -> keypoints. note: further fields of the record. about: its provenance.
+    """
     offset = fit_offset(predicted["training"], parts["training"].keypoints)
-    dataset, given = parts[split], predicted[split]
-    row = {"method": method, "split": split, **note, "offset": offset.tolist()}
-    row["as_given"] = all_figures(given, dataset)
-    row["without_offset"] = all_figures(add_offset(given, offset), dataset)
+    dataset = parts[split]
     paths = [f"{path.parent.name}/{path.name}" for path in dataset.paths]
-    evaluation = Evaluation({}, paths, dataset.identities, given, dataset.keypoints)
-    save_record(RECORDS / f"{split}-{method}", row, evaluation)
-
-
-def machine() -> str:
-    """System and processor, for the table."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-    return f"{platform.system()} ({platform.machine()}, {model or platform.processor()})"
+    evaluation = Evaluation(paths, dataset.identities, predicted[split], dataset.keypoints)
+    row = {"method": method, "split": split, **note, "offset": offset.tolist()}
+    row |= all_figures(evaluation.predicted, evaluation.true, evaluation.identities, offset)
+    save_record(RECORDS / f"{split}-{method}", row, evaluation, about)
 
 
 def parse_arguments(arguments=None) -> argparse.Namespace:
@@ -208,7 +203,8 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--environment", type=Path, help="the folder with dlib and MediaPipe")
-    parser.add_argument("--checkpoints", nargs="+", default=["heatmapnet", "heatmapnet-small"])
+    parser.add_argument("--checkpoints", nargs="+", default=CHECKPOINTS)
+    parser.add_argument("--measure", action="store_true", help="step ours, for records that are not current")
     parser.add_argument("--steps", nargs="+", choices=STEPS, help="default: all, given an environment")
     args = parser.parse_args(arguments)
     args.steps = args.steps or (STEPS if args.environment else ())
@@ -218,28 +214,44 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     return args
 
 
+def measure(data, checkpoints=CHECKPOINTS, again: bool = False) -> None:
+    """Measure our checkpoints whose records are missing or out of date; `again`: all of them."""
+    wanted = [
+        (base, runtime, split)
+        for base in checkpoints
+        for runtime in OUR_RUNTIMES
+        for split in SPLITS
+        if again or not is_current(RECORDS / f"{split}-{_method(base, runtime)}.json")
+    ]
+    parts = load_parts(data.folder) if wanted else {}
+    for base, runtime, split in wanted:
+        measure_ours(parts, base, runtime, data, split)
+
+
+def measure_peers(python: Path, data) -> None:
+    """Measure dlib and MediaPipe, which are in another environment."""
+    parts = load_parts(data.folder)
+    for method, predicted in predict_peers(python, parts).items():
+        for split in SPLITS:
+            # only the ridge map was fitted on people who are tested on `official`
+            leak = split == "official" and method == "mediapipe-ridge"
+            renew = "python -m benchmarks.peers.page --environment FOLDER --steps peers"
+            about = provenance(renew, data=data_checksum(data.folder)) | {"peers": versions()}
+            store(parts, split, method, predicted, {"leak": leak}, about)
+
+
 def main(arguments=None) -> None:
     """Do the steps that are asked for, then write table and plot."""
     args = parse_arguments(arguments)
-    if args.steps:
-        data = find_data()
-        if data.is_sample:
-            sys.exit("peers.py compares on real faces: set KEYPOINTS_DATA to the data set")
-        parts = load_parts(data.folder)
+    data = pages.real_data() if args.steps or args.measure else None
     if "peers" in args.steps:
-        for method, predicted in predict_peers(args.environment / "bin" / "python", parts).items():
-            for split in SPLITS:
-                # only the ridge map has learnt from people who are tested on `official`
-                leak = split == "official" and method == "mediapipe-ridge"
-                store(parts, split, method, predicted, {"leak": leak})
-    if "ours" in args.steps:
-        for base in args.checkpoints:
-            for runtime in ("torch", "onnx-int8"):
-                measure_ours(parts, base, runtime)
+        measure_peers(args.environment / "bin" / "python", data)
+    if "ours" in args.steps or args.measure:
+        measure(data, args.checkpoints, again="ours" in args.steps)
     if "speed" in args.steps:
-        python = args.environment / "bin" / "python"
-        speed.measure(python, parts["identity"], args.checkpoints, machine())
-    report.write()
+        faces = load_split(data.folder, "identity", "test")
+        speed.measure(args.environment / "bin" / "python", faces, args.checkpoints)
+    write_page()
 
 
 if __name__ == "__main__":

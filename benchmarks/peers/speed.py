@@ -1,9 +1,8 @@
 """Time per face on one CPU, memory and size, all methods in turn on the same faces.
 
-Called by peers.py. Every method sits in a process of its own; all processes share one
-CPU and take turns, so that whatever else slows the machine down slows all of them.
-Each is called twice on a face before the call that counts, and only the call itself
-is timed, by the clock and by the CPU time that the process used.
+Every method is in a process of its own. All processes share one CPU and take turns, so that other
+work on the machine slows all of them alike. Each is called twice on a face before the call that
+counts. Only the call itself is timed, by the clock and by the CPU time of the process.
 """
 
 import os
@@ -16,18 +15,19 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks.peers.fit import Fitted, mesh_crop
-from benchmarks.peers.report import FITTED, SPEED
+from benchmarks.peers.report import FITTED, SPEED, versions
 from benchmarks.peers.worker import Worker
 from checkpoint import CheckpointError, find_checkpoint
 from detector.predictor import RUNTIMES
 from files import cv2, write_json
 from geometry import box_from_keypoints
+from training.records import provenance
 
 FACES, ROUNDS, SEED, WARM = 30, 5, 0, 2
 
 
 def ours(checkpoints: list[str]) -> dict[str, tuple[str, str]]:
-    """'NAME:RUNTIME' -> what the worker is called with; says what is not there."""
+    """'NAME:RUNTIME' -> arguments of the worker; prints a line for a file that is missing."""
     methods = {}
     for name in checkpoints:
         for runtime, file in RUNTIMES.items():
@@ -42,7 +42,7 @@ def ours(checkpoints: list[str]) -> dict[str, tuple[str, str]]:
     return methods
 
 
-def measure(python, dataset, checkpoints: list[str], machine: str) -> None:
+def measure(python, dataset, checkpoints: list[str]) -> None:
     """Time everything on faces of `dataset` and write SPEED."""
     fitted = Fitted.load(FITTED)
     chosen = np.random.default_rng(SEED).choice(len(dataset), min(FACES, len(dataset)), replace=False)
@@ -66,7 +66,11 @@ def measure(python, dataset, checkpoints: list[str], machine: str) -> None:
                 rows[name] |= worker.footprint()
     finally:
         os.sched_setaffinity(0, free)
-    write_json(SPEED, {"machine": machine, "faces": len(faces), "rounds": ROUNDS, "rows": rows})
+    about = provenance("python -m benchmarks.peers.page --environment FOLDER --steps speed", seed=SEED)
+    kind = about["machine"]
+    machine = f"{kind['system']} ({kind['architecture']}, {kind['processor']})"
+    stored = {"machine": machine, "faces": len(faces), "rounds": ROUNDS, "rows": rows}
+    write_json(SPEED, {**stored, "provenance": about | {"peers": versions()}})
 
 
 def take_turns(workers: dict[str, Worker], faces, fitted: Fitted) -> dict[str, list[tuple[float, float]]]:

@@ -1,13 +1,13 @@
-"""One method in a process of its own, so that its time and its memory are its own.
+"""One method in a process of its own, so that its time and memory can be measured.
 
     with Worker(python, "dlib", "box") as dlib:
         answer = dlib.ask(image, box_xyxy)
 
-The far end runs this file with another Python (that of the peers, or ours) and imports
-nothing of this repository unless the method is ours. Both ends talk over pipes: a
-line of JSON, then bytes. Linux only: memory is read from /proc.
+The process runs this file with another Python (that of the peers, or ours) and imports nothing of
+this repository unless the method is ours. Both ends talk over pipes: a line of JSON, then bytes.
+Linux only, since memory is read from /proc.
 
-Methods and what they are asked with:
+Methods, their inputs and their outputs:
 
     dlib box             an image and a face box           68 points, whole pixels
     dlib detector        an image                          the same, from dlib's own HOG box
@@ -53,13 +53,13 @@ class Worker:
         )  # fmt: skip
 
     def ask(self, image: np.ndarray, box_xyxy=None, *, warm: int = 0) -> Answer:
-        """The answer on an HxWx3 uint8 RGB image. warm: how many untimed calls come before."""
+        """The answer on an HxWx3 uint8 RGB image. warm: the number of untimed calls before it."""
         box = None if box_xyxy is None else [float(v) for v in box_xyxy]
         reply, points = self._exchange({"box": box, "warm": warm}, np.ascontiguousarray(image, np.uint8))
         return Answer(points if len(points) else None, reply["box"], reply["wall_ms"], reply["cpu_ms"])
 
     def footprint(self) -> dict:
-        """Memory in MB (`libraries`, `work`: what loading and calling added), model files in bytes."""
+        """Memory in MB (`libraries`; `work`: added by loading and calling), model files in bytes."""
         return self._exchange({"footprint": True}, np.zeros(0, np.uint8))[0]
 
     def _exchange(self, request: dict, array: np.ndarray) -> tuple[dict, np.ndarray]:
@@ -89,7 +89,7 @@ class Worker:
 
 
 def send(stream, header: dict, array: np.ndarray) -> None:
-    """A line of JSON that says what follows, then the array's bytes."""
+    """Write a line of JSON with the array's shape and type, then the array's bytes."""
     shape = {"shape": list(array.shape), "dtype": str(array.dtype)}
     stream.write(json.dumps(header | shape).encode() + b"\n")
     stream.write(array.tobytes())
@@ -97,7 +97,7 @@ def send(stream, header: dict, array: np.ndarray) -> None:
 
 
 def receive(stream) -> tuple[dict, np.ndarray]:
-    """What `send` wrote; EOFError where the other end is gone."""
+    """The header and array that `send` wrote. Raises EOFError if the other end is closed."""
     line = stream.readline()
     if not line:
         raise EOFError("the other end is closed")
@@ -110,7 +110,7 @@ def receive(stream) -> tuple[dict, np.ndarray]:
 
 # --- the methods ---------------------------------------------------------------------------
 # Each takes a word and a function to call once its libraries are imported. `call(image, box)` is
-# what is timed; `points` and `box` read its result, None where no face was found.
+# timed; `points` and `box` read its result, None if no face was found.
 
 
 class Dlib:
@@ -171,7 +171,7 @@ class MediaPipe:
     def points(self, result, image):
         if not result:
             return None
-        # shares of the image from edge to edge, depth in the unit of x
+        # fractions of the image from edge to edge, depth in the unit of x
         height, width = image.shape[:2]
         mesh = np.array([(p.x, p.y, p.z) for p in result[0].landmark][:MESH_POINTS])
         return mesh * (width, height, width) - (0.5, 0.5, 0.0)
@@ -181,7 +181,7 @@ class MediaPipe:
 
 
 class Ours:
-    """A checkpoint by PyTorch or ONNX Runtime, from a face box: crops, all looks, the mirrored crop."""
+    """A checkpoint by PyTorch or ONNX Runtime, from a face box: crops, all passes, the flipped crop."""
 
     def __init__(self, name_and_runtime: str, imported):
         sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
@@ -226,7 +226,7 @@ def memory_mb(field: str) -> float:
 
 
 def answer(method, request: dict, image: np.ndarray) -> tuple[dict, np.ndarray]:
-    """Call the method as often as it should be warmed, once more with a clock, and pack the result."""
+    """Call the method untimed `warm` times, then once timed, and pack the result."""
     for _ in range(request["warm"]):
         method.call(image, request["box"])
     wall, cpu = time.perf_counter(), time.process_time()

@@ -1,33 +1,64 @@
-"""The picture at the top of the README, from the two sample photos:
+"""The picture at the top of the README, drawn from the two sample photos:
 
-python -m benchmarks.readme_figure.page
+python -m benchmarks.readme_figure.page              # draws it from the record
+python -m benchmarks.readme_figure.page --measure    # detects the keypoints first
 """
 
+import json
 from pathlib import Path
 
+import numpy as np
+
 import plots
+from benchmarks import pages
+from checkpoint import find_checkpoint
 from data_load import sample_photos
-from detector import KeypointDetector
+from detector import DEFAULT_CHECKPOINT, KeypointDetector
+from files import write_json
 from filters import apply_filter
 from geometry import crop_matrix, transform_points, warp
+from training.records import is_current, provenance
 
-SIZE = 420
-CENTRES = {"astronaut": ((228, 130), 270), "hopper": ((262, 205), 400)}
+HERE = Path(__file__).parent
+RECORD = HERE / "records" / "readme_figure.json"
+SIZE = 420  # pixels of a panel before it is drawn
+CROPS = {"astronaut": ((228, 130), 270), "hopper": ((262, 205), 400)}  # centre (x, y) and side, pixels
 
 
-def main() -> None:
-    """Keypoints on the left, sunglasses on the right, for each photo."""
-    detector = KeypointDetector.from_pretrained()
+def measure(_data=None) -> None:
+    """Write the record: the keypoints (68, 2) of each photo, rounded to hundredths of a pixel."""
+    if is_current(RECORD):
+        return
+    detector = KeypointDetector.from_pretrained(DEFAULT_CHECKPOINT)
+    keypoints = {
+        name: np.round(detector(photo)[0].keypoints.astype(float), 2).tolist()
+        for name, photo in sample_photos().items()
+    }
+    about = provenance(
+        "python -m benchmarks.readme_figure.page --measure", checkpoint=find_checkpoint(DEFAULT_CHECKPOINT)
+    )
+    write_json(RECORD, {"checkpoint": DEFAULT_CHECKPOINT, "keypoints": keypoints, "provenance": about})
+
+
+def draw(keypoints: dict[str, np.ndarray]):
+    """The figure: each photo with its keypoints, and with sunglasses."""
     figure, axes = plots.new_figure(1, 4, width=3, height=3)
     for number, (name, photo) in enumerate(sample_photos().items()):
-        keypoints = detector(photo)[0].keypoints
-        matrix = crop_matrix(*CENTRES[name], SIZE)
-        plain, worn = (warp(image, matrix, (SIZE, SIZE)) for image in (photo, apply_filter(photo, keypoints)))
-        points = transform_points(keypoints, matrix)
-        plots.draw_face(axes[2 * number], plain, predicted=points, origin="sample photo", size=12)
-        plots.draw_image(axes[2 * number + 1], worn, origin="sample photo")
-    Path(__file__).with_name("readme_figure.png").write_bytes(plots.figure_png(figure, dpi=80))
+        matrix = crop_matrix(*CROPS[name], SIZE)
+        filtered = apply_filter(photo, keypoints[name])
+        before, after = (warp(image, matrix, (SIZE, SIZE)) for image in (photo, filtered))
+        points = transform_points(keypoints[name], matrix)
+        plots.draw_face(axes[2 * number], before, predicted=points, origin="sample photo", size=12)
+        plots.draw_image(axes[2 * number + 1], after, origin="sample photo")
+    return figure
+
+
+def write_page() -> None:
+    """Write readme_figure.png from the record."""
+    stored = json.loads(RECORD.read_text(encoding="utf-8"))["keypoints"]
+    keypoints = {name: np.array(points, dtype=np.float32) for name, points in stored.items()}
+    plots.write_figure(draw(keypoints), HERE / "readme_figure.png", dpi=80)
 
 
 if __name__ == "__main__":
-    main()
+    pages.run_page(__doc__, write_page, measure)

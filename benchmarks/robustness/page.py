@@ -1,15 +1,15 @@
-"""How errors grow when pictures get worse, ours beside dlib and MediaPipe:
+"""Errors on images that were made worse, beside dlib and MediaPipe:
 
-    python -m benchmarks.robustness.page                                # table and plot again, from the record
-    python -m benchmarks.robustness.page --environment FOLDER           # the peers (environment: see peers.py)
-    python -m benchmarks.robustness.page --checkpoints heatmapnet-identity
-    python -m benchmarks.robustness.page --checkpoints heatmapnet-identity --only rotation size
+    python -m benchmarks.robustness.page                                  # writes README.md and the figure
+    python -m benchmarks.robustness.page --measure                        # measures our checkpoint first
+    python -m benchmarks.robustness.page --measure --environment FOLDER   # and the peers (benchmarks/peers)
+    python -m benchmarks.robustness.page --measure --only rotation size
 
 Labelled test images of `identity`, a fixed random choice, each changed by every perturbation of
-comparison/perturbations.py in every strength. dlib and ours start from the same square, the size of
-dlib's detector boxes, MediaPipe from 1.9 x the label box. Answers are taken back into the
-unchanged image, each method's mean offset per point (stored by peers.py) is removed, and the error
-is measured there. Writes benchmarks/robustness/README.md and .png.
+perturbations.py in every strength. dlib and ours start from the same square, of the size of the boxes of
+dlib's detector; MediaPipe starts from 1.9 x the label box. The keypoints are mapped back to the unchanged
+image, the mean offset per point of each method (stored by benchmarks/peers) is removed, and the error is
+measured there.
 """
 
 import argparse
@@ -20,24 +20,25 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-ROOT = Path(__file__).parents[2]
 import plots
-from benchmarks.peers.fit import Fitted, add_offset, mesh_crop, mesh_in_image, save_arrays, square_box
-from benchmarks.peers.report import FITTED, RECORDS, replace_file
+from benchmarks import pages
+from benchmarks.peers.fit import Fitted, add_offset, mesh_crop, mesh_in_image, square_box
+from benchmarks.peers.report import FITTED, RECORDS
 from benchmarks.peers.worker import MESH_POINTS, Worker
 from benchmarks.robustness.perturbations import PERTURBATIONS, Changed
-from checkpoint import load_checkpoint
-from data_fetch import find_data
+from checkpoint import find_checkpoint, load_checkpoint
+from data_fetch import data_checksum
 from data_load import load_split, shift_keypoints
-from detector import predict_keypoints
+from detector import DEFAULT_CHECKPOINT, predict_keypoints
 from detector.predictor import box_matrix
 from files import write_json
 from geometry import box_centre, box_from_keypoints, box_side, invert, matrix_scale, transform_points
 from training.metrics import failure_rate, nme_per_face
-from training.records import load_record
+from training.records import is_current, load_record, provenance, save_arrays
 
 HERE = Path(__file__).parent
-RECORD = HERE / "records" / "robustness"
+RECORD = HERE / "records" / "robustness.json"
+CHECKPOINT = f"{DEFAULT_CHECKPOINT}-identity"
 FACES, SEED = 150, 0
 NO_OFFSET = (0.0, 0.0)
 PEERS = {"dlib": "dlib-box", "MediaPipe": "mediapipe-crop", "MediaPipe + ridge map": "mediapipe-ridge"}
@@ -56,18 +57,18 @@ def load_faces(data_folder) -> tuple[list[str], list[np.ndarray], np.ndarray]:
 
 
 def moved_box(box_xyxy: np.ndarray, changed: Changed) -> np.ndarray:
-    """A square as it lies in the changed image: moved and scaled along, never turned."""
+    """A square in the changed image: moved and scaled with it, but not rotated."""
     centre = transform_points(box_centre(box_xyxy)[None], changed.matrix)[0]
     return square_box(centre, box_side(box_xyxy) * matrix_scale(changed.matrix) * changed.box_scale)
 
 
 def detector_boxes(fitted: Fitted, changed: list[Changed], keypoints) -> list[np.ndarray]:
-    """What dlib's face detector would give on average for each face, taken along."""
+    """The box that dlib's face detector gives on average for each face, moved with the change."""
     return [moved_box(fitted.box.apply(p), one) for p, one in zip(keypoints, changed, strict=True)]
 
 
 def change_all(name: str, strength: float, images, keypoints) -> list[Changed]:
-    """Every face in one strength; a face meets the same random numbers in all strengths."""
+    """Every face in one strength; a face gets the same random numbers in all strengths."""
     change = PERTURBATIONS[name].apply
     return [
         change(image, points, strength, np.random.default_rng([SEED, number]))
@@ -75,11 +76,11 @@ def change_all(name: str, strength: float, images, keypoints) -> list[Changed]:
     ]
 
 
-# --- methods: called with changed images and the labels before, answer in changed pixels -------------
+# --- methods: changed images and the labels before the change -> keypoints in the changed images ----
 
 
 def peer_methods(python: Path, fitted: Fitted, stack: ExitStack) -> dict:
-    """Asks dlib and MediaPipe in their own environment; one call for both ways to read the mesh."""
+    """dlib and MediaPipe, run by a Python that has them; both readings of the mesh come from one call."""
     dlib = stack.enter_context(Worker(python, "dlib", "box"))
     mesh = stack.enter_context(Worker(python, "mediapipe", "static"))
 
@@ -101,7 +102,7 @@ def peer_methods(python: Path, fitted: Fitted, stack: ExitStack) -> dict:
 
 
 def our_method(name: str, fitted: Fitted):
-    """A checkpoint from the box that dlib gets too."""
+    """A checkpoint, started from the box that dlib gets too."""
     model, config = load_checkpoint(name)
 
     def by_us(changed, keypoints) -> dict:
@@ -111,37 +112,62 @@ def our_method(name: str, fitted: Fitted):
     return by_us, config.label_offset
 
 
-def errors_of(method: str, label_offset, answers: np.ndarray, changed, keypoints) -> np.ndarray:
+def errors_of(method: str, label_offset, predicted: np.ndarray, changed, keypoints) -> np.ndarray:
     """NME (N,) in the unchanged images, NaN where no face was found."""
-    back = [transform_points(p, invert(c.matrix)) for p, c in zip(answers, changed, strict=True)]
+    back = [transform_points(p, invert(c.matrix)) for p, c in zip(predicted, changed, strict=True)]
     points = shift_keypoints(np.stack(back), label_offset)
     return nme_per_face(add_offset(points, stored_offset(method)), keypoints)
 
 
 def stored_offset(method: str) -> np.ndarray:
-    """The mean offset per point that peers.py fitted for a method."""
+    """The mean offset per point (68, 2) that benchmarks/peers fitted for a method."""
     stem = RECORDS / f"identity-{PEERS.get(method, method.removesuffix('-identity'))}"
     if not stem.with_name(stem.name + ".json").is_file():
-        raise SystemExit(f"no {stem.name} in {stem.parent}: measure it with benchmarks/peers/page.py first")
+        raise SystemExit(
+            f"no {stem.name} in {stem.parent}: measure it first: python -m benchmarks.peers.page"
+        )
     row, _ = load_record(stem)
     return np.array(row["offset"])
 
 
-def measure(methods: dict, names: list[str], images, keypoints) -> None:
-    """Run methods (name -> (function, label offset)) on perturbations `names` and add to the record."""
-    for name in names:
-        strengths = PERTURBATIONS[name].strengths
-        rows: dict[str, list] = {}
-        for strength in tqdm(strengths, desc=name):
-            changed = change_all(name, strength, images, keypoints)
-            for function, offset in methods.values():
-                for method, answers in function(changed, keypoints).items():
-                    errors = errors_of(method, offset, answers, changed, keypoints)
-                    rows.setdefault(method, []).append(errors.astype(np.float32))
-        add_to_record({f"{name}/{method}": np.stack(errors) for method, errors in rows.items()})
+def measure(data, names=None, environment: Path | None = None) -> None:
+    """Add the errors of our checkpoint on the perturbations `names` to the record.
+
+    names: None for all, unless the record is current. environment: a folder of a virtual environment with
+    dlib and MediaPipe, to measure these too.
+    """
+    if names is None and environment is None and is_current(RECORD):
+        return
+    fitted = Fitted.load(FITTED)
+    faces, images, keypoints = load_faces(data.folder)
+    with ExitStack() as stack:
+        methods = {CHECKPOINT: our_method(CHECKPOINT, fitted)}
+        if environment:
+            methods |= peer_methods(environment / "bin" / "python", fitted, stack)
+        for name in names or PERTURBATIONS:
+            add_to_record(measure_perturbation(name, methods, images, keypoints))
+    about = provenance(
+        "python -m benchmarks.robustness.page --measure",
+        checkpoint=find_checkpoint(CHECKPOINT),
+        data=data_checksum(data.folder),
+        seed=SEED,
+    )
+    write_json(RECORD, {"seed": SEED, "faces": faces, "provenance": about})
 
 
-# --- record, table, plot ----------------------------------------------------------------------------
+def measure_perturbation(name: str, methods: dict, images, keypoints) -> dict[str, np.ndarray]:
+    """'perturbation/method' -> NME (strengths, faces). methods: name -> (function, label offset)."""
+    rows: dict[str, list] = {}
+    for strength in tqdm(PERTURBATIONS[name].strengths, desc=name):
+        changed = change_all(name, strength, images, keypoints)
+        for function, offset in methods.values():
+            for method, predicted in function(changed, keypoints).items():
+                errors = errors_of(method, offset, predicted, changed, keypoints)
+                rows.setdefault(method, []).append(errors.astype(np.float32))
+    return {f"{name}/{method}": np.stack(errors) for method, errors in rows.items()}
+
+
+# --- record and page ----------------------------------------------------------------------------------
 
 
 def load_errors() -> dict[str, np.ndarray]:
@@ -154,18 +180,18 @@ def load_errors() -> dict[str, np.ndarray]:
 
 
 def add_to_record(arrays: dict[str, np.ndarray]) -> None:
-    """Put results into the stored ones, over older ones of the same name."""
+    """Add results to the stored ones; they replace older ones of the same name."""
     save_arrays(RECORD.with_suffix(".npz"), **(load_errors() | arrays))
 
 
 def methods_in(errors: dict) -> list[str]:
-    """Ours first, then the peers."""
+    """The stored methods: ours first, then the peers."""
     stored = {name.partition("/")[2] for name in errors}
     return sorted(stored - set(PEERS)) + [name for name in PEERS if name in stored]
 
 
 def middle(errors: np.ndarray) -> np.ndarray:
-    """Median NME of each strength; a face that was not found counts as infinitely wrong."""
+    """The median NME of each strength; a face that was not found counts as an infinite error."""
     return np.median(np.where(np.isnan(errors), np.inf, errors), axis=1)
 
 
@@ -173,25 +199,21 @@ def table(errors: dict) -> str:
     """Markdown: median NME and share of failures, a block for each perturbation."""
     blocks = []
     for name, what in PERTURBATIONS.items():
-        cells = " | ".join(f"{strength:g}" for strength in what.strengths)
-        lines = [
-            f"## {what.title}",
-            "",
-            f"| {what.axis} | {cells} |",
-            "|" + "---|" * (len(what.strengths) + 1),
-        ]
+        cells = []
         for method in methods_in(errors):
             values = errors.get(f"{name}/{method}")
             if values is not None:
                 pairs = zip(middle(values), map(failure_rate, values), strict=True)
-                shown = [f"{100 * median:.1f} ({100 * failed:.0f})" for median, failed in pairs]
-                lines.append(f"| {method} | {' | '.join(shown)} |")
-        blocks.append("\n".join(lines))
+                cells.append(
+                    [method, *(f"{100 * median:.1f} ({100 * failed:.0f})" for median, failed in pairs)]
+                )
+        head = [what.axis, *(f"{strength:g}" for strength in what.strengths)]
+        blocks.append(f"## {what.title}\n\n{pages.markdown_table(head, cells)}")
     return "\n\n".join(blocks)
 
 
-def draw(errors: dict) -> bytes:
-    """Small multiples: median NME against strength."""
+def draw(errors: dict):
+    """The figure: median NME against strength, a panel for each perturbation."""
     figure, axes = plots.new_figure(2, 4, width=3.1, height=2.7)
     methods = methods_in(errors)
     for axis, (name, what) in zip(axes, PERTURBATIONS.items(), strict=True):
@@ -211,24 +233,27 @@ def draw(errors: dict) -> bytes:
     for axis in axes[::4]:
         axis.set_ylabel("median NME, %", fontsize=8)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
-    return plots.figure_png(figure, dpi=90)
+    return figure
 
 
-TEXT = """# When pictures get worse
+TEXT = """# Images that get worse
 
-{faces} labelled test images of people whom nobody trained on (`identity`; a fixed random choice, seed
-{seed}), each changed in every strength. dlib and ours start from the same square around the labels, of the
-kind that dlib's detector gives; MediaPipe, which has a detector inside, from the square of 1.9 x the label
-box. These squares go along with the change, but are not turned. Each method's mean offset per point is
-removed, as in [peers.md](peers.md); **dlib and MediaPipe were not trained on these labels**, the ridge map
-was. Errors are in percent of the inter-ocular distance of the unchanged face: median over faces (a face that
-is not found counts as infinitely wrong), in brackets the share of faces with more than 10 %. Medians lie a
-little below the means of other tables.
+{faces} labelled test images of held-out people (`identity`; a fixed random choice, seed {seed}),
+each changed in every strength, by `python -m benchmarks.robustness.page`. dlib and ours start from
+the same square around the labels, of the kind that dlib's detector gives. MediaPipe, which has a
+face detector inside, starts from the square of 1.9 x the label box. The squares are moved and scaled
+with the change, but not rotated. The mean offset per point of each method is removed, as in
+[benchmarks/peers](../peers/README.md). **dlib and MediaPipe were not trained on these labels**; the
+ridge map was.
 
-The start from labels tells dlib and ours where the face is, so where a picture shows nothing any more they
-still answer with something like a mean face, while MediaPipe's detector finds none. dlib answers in whole
-pixels, which is a good part of its error on the smallest faces. Covered faces are measured on all 68 points,
-also on those that nobody can see.
+Errors are in percent of the inter-ocular distance of the unchanged face: the median over faces,
+where a face that is not found counts as an infinite error, and in brackets the share of faces with
+more than 10 %. Medians are a little below the means of other tables.
+
+The start from labels tells dlib and ours the place of the face. Where an image shows almost nothing,
+they still predict something like a mean face, while MediaPipe's detector finds no face. dlib
+predicts whole pixels, which is a large part of its error on the smallest faces. The errors of
+covered faces are measured on all 68 points, hidden ones too.
 
 ![Median error against the strength of each perturbation](robustness.png)
 
@@ -236,50 +261,27 @@ also on those that nobody can see.
 """
 
 
-def write() -> None:
-    """Write robustness.md and .png from the record."""
+def write_page() -> None:
+    """Write README.md and robustness.png from the record."""
     errors = load_errors()
-    if not errors:
-        raise SystemExit("nothing measured yet: pass --environment FOLDER, --checkpoints NAME, or both")
-    note = json.loads(RECORD.with_suffix(".json").read_text())
-    text = TEXT.format(faces=len(note["faces"]), seed=note["seed"], table=table(errors))
-    replace_file(HERE / "README.md", text.encode())
-    replace_file(HERE / "robustness.png", draw(errors))
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    text = TEXT.format(faces=len(record["faces"]), seed=record["seed"], table=table(errors))
+    pages.write_if_changed(HERE / "README.md", text)
+    plots.write_figure(draw(errors), HERE / "robustness.png")
 
 
-def parse_arguments(arguments=None) -> argparse.Namespace:
+def main(arguments=None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--environment", type=Path, help="measure dlib and MediaPipe, which are there")
-    parser.add_argument(
-        "--checkpoints", nargs="+", default=[], help="measure these of ours (-identity twins)"
-    )
-    parser.add_argument("--only", nargs="+", choices=PERTURBATIONS, default=list(PERTURBATIONS))
-    return parser.parse_args(arguments)
-
-
-def measure_some(environment: Path | None, checkpoints: list[str], names: list[str]) -> None:
-    """Run the peers of an environment and checkpoints on perturbations `names`."""
-    data, fitted = find_data(), Fitted.load(FITTED)
-    if data.is_sample:
-        raise SystemExit("robustness.py compares on real faces: set KEYPOINTS_DATA to the data set")
-    faces, images, keypoints = load_faces(data.folder)
-    write_json(RECORD.with_suffix(".json"), {"seed": SEED, "faces": faces})
-    with ExitStack() as stack:
-        methods = {name: our_method(name, fitted) for name in checkpoints}
-        if environment:
-            methods |= peer_methods(environment / "bin" / "python", fitted, stack)
-        measure(methods, names, images, keypoints)
-
-
-def main(arguments=None) -> None:
-    """Measure what is asked for, then write table and plot."""
-    args = parse_arguments(arguments)
-    if args.environment or args.checkpoints:
-        measure_some(args.environment, args.checkpoints, args.only)
-    write()
+    parser.add_argument("--measure", action="store_true", help="first measure our checkpoint")
+    parser.add_argument("--environment", type=Path, help="measure dlib and MediaPipe, installed there, too")
+    parser.add_argument("--only", nargs="+", choices=PERTURBATIONS, help="measure these again")
+    args = parser.parse_args(arguments)
+    if args.measure:
+        measure(pages.real_data(), args.only, args.environment)
+    write_page()
 
 
 if __name__ == "__main__":

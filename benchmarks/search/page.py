@@ -280,13 +280,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--train", action="store_true")
+    parser.add_argument("--again", action="store_true", help="with --train: also rows that have a record")
     parser.add_argument("--only", nargs="+", choices=ROWS, default=list(ROWS), metavar="ROW")
     parser.add_argument("--mixed-precision", choices=("no", "fp16", "bf16"), default="no")
     args = parser.parse_args()
     if args.train:
         data = pages.real_data()
         for name in args.only:
-            if load(name) is None:
+            if args.again or load(name) is None:
                 print(f"== {name}", flush=True)
                 train_row(name, data, args.mixed_precision)
                 write_page()

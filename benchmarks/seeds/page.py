@@ -121,8 +121,8 @@ the outer eye corners. The interval is of the mean over the three networks, by r
 sample standard deviation between the three runs.
 
 ```
-python train.py --recipe {recipe} --split identity --seed 1     # also seed 2, and both on official python
--m benchmarks.seeds.page --measure      # measures what is trained, then writes this page
+python train.py --recipe {recipe} --split identity --seed 1     # also seed 2, and both on official
+python -m benchmarks.seeds.page --measure      # measures what is trained, then writes this page
 ```
 
 {table}

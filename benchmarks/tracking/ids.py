@@ -1,8 +1,8 @@
-"""Does everybody keep the id? Faces that cross, leave and come back, and frames that are damaged.
+"""Ids of faces that cross, leave and come back, and in videos with damaged frames.
 
-Cut-out faces of the sample photos over a background without faces, by way of the real
-network. In each scene it is known who is where, so every id that is given can be
-held against the person it stands for. tests/test_track_ids.py has the logic alone.
+Cut-out faces of the sample photos over a background without faces, run through the real network. The
+person at each place is known, so each id can be compared with the person that it stands
+for. tests/test_track_ids.py tests the logic without a network.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,24 +11,24 @@ from dataclasses import dataclass
 import numpy as np
 import skimage.data
 
-from benchmarks.tracking.scenes import FPS, MOTIONS, SIZE_WH, add_noise, free_faces, lay_over, portraits
+from benchmarks.tracking.scenes import FPS, MOTIONS, SIZE_WH, add_noise, cut_out_faces, lay_over, portraits
 from detector import KeypointDetector
 from files import cv2
 from video.tracker import FaceTracker
 
 NOISE = 4.0
-ON_FACE = 60  # pixels from the middle of a face; faces are about 160 high
-GONE = 100  # pixels beyond the edge where nothing of a face is to be seen
-Places = list[tuple[float, float] | None]  # of each person, or None for who is away
+ON_FACE = 60  # pixels from the centre of a face; faces are about 160 high
+GONE = 100  # pixels outside the frame; nothing of the face is visible there
+Places = list[tuple[float, float] | None]  # (x, y) of each person, None if absent
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the ids of a scene, counted in persons and frames.
+    """Counts of one run of a scene.
 
-    swapped: persons whose id at the end stood for another one before. renewed: persons with an id at
-    the end that nobody had. lost: persons without one. strays: frames with a face where nobody was.
-    ids: how many were given.
+    swapped: persons whose id at the end belonged to another person before. renewed: persons with a new
+    id at the end. lost: persons without an id at the end. strays: frames with a face where nobody is.
+    ids: number of ids given.
     """
 
     swapped: int
@@ -39,9 +39,10 @@ class Outcome:
 
 
 def judge(seen: list[dict[int, tuple[float, float]]], places: list[Places], start: int = 0) -> Outcome:
-    """Hold what was seen, {id: (x, y)} in each frame, against where everybody was.
+    """Compare the tracked faces with the persons' places.
 
-    start: the frame in which everybody has an id; the last frame is the end.
+    seen: {id: (x, y)} of each frame. places: of each frame. start: the frame in which everybody has an
+    id; the last frame is the end.
     """
     owners = [_owners(faces, where) for faces, where in zip(seen, places, strict=True)]
     before, after = ({person: key for key, person in owners[n].items()} for n in (start, -1))
@@ -58,7 +59,7 @@ def judge(seen: list[dict[int, tuple[float, float]]], places: list[Places], star
 
 
 def _owners(faces: dict[int, tuple[float, float]], places: Places) -> dict[int, int | None]:
-    """Which person each id stands for in a frame; None where nobody is."""
+    """The person that each id stands for in a frame; None where nobody is."""
     owners = {}
     for key, (x, y) in faces.items():
         away = {p: np.hypot(x - at[0], y - at[1]) for p, at in enumerate(places) if at is not None}
@@ -67,8 +68,8 @@ def _owners(faces: dict[int, tuple[float, float]], places: Places) -> dict[int, 
     return owners
 
 
-def watch(detector: KeypointDetector, images: Iterable[np.ndarray | None]) -> list[dict]:
-    """{id: middle of the keypoints} in each frame."""
+def track(detector: KeypointDetector, images: Iterable[np.ndarray | None]) -> list[dict]:
+    """{id: centre of the keypoints} of each frame."""
     tracker = FaceTracker(detector)
     return [
         {tracked.id: tuple(tracked.measured.mean(axis=0)) for tracked in tracker(image, number / FPS)}
@@ -91,13 +92,13 @@ def render(places: list[Places], faces, seed: int) -> Iterator[np.ndarray]:
 
 
 def crossing(speed: float, lower: float) -> list[Places]:
-    """Two persons, 240 pixels apart, change places at so many pixels a frame each, and rest half a second."""
+    """Two persons, 240 pixels apart, change places at `speed` pixels per frame each; then they rest."""
     ways = [min(speed * n, 240.0) for n in range(round(240 / speed) + FPS // 2)]
     return [[(200 + way, 235 - lower / 2), (440 - way, 235 + lower / 2)] for way in ways]
 
 
 def leaving(speed: float, away_s: float) -> list[Places]:
-    """A person goes out over the left edge and comes back; for away_s seconds more than half is outside."""
+    """A person leaves over the left edge and comes back; for away_s seconds more than half is outside."""
     out = np.arange(200.0, -1, -speed)
     beyond = np.maximum(out[-1] - speed * np.arange(1, round(away_s * FPS / 2) + 1), -GONE)
     xs = [200.0] * 10 + [*out, *beyond, *beyond[::-1], *out[::-1]] + [200.0] * 10
@@ -105,25 +106,25 @@ def leaving(speed: float, away_s: float) -> list[Places]:
 
 
 def crossings(detector, speed: float) -> list[Outcome]:
-    """Both in front in turn, heads level and one lower."""
-    faces, outcomes = free_faces(), []
+    """Runs of `crossing`: each face in front once, heads level and one lower."""
+    faces, outcomes = cut_out_faces(), []
     for seed, (pair, lower) in enumerate((p, low) for p in (faces, faces[::-1]) for low in (0, 40)):
         places = crossing(speed, lower)
-        outcomes.append(judge(watch(detector, render(places, pair, seed)), places))
+        outcomes.append(judge(track(detector, render(places, pair, seed)), places))
     return outcomes
 
 
 def returns(detector, away_s: float, speeds) -> list[Outcome]:
-    """Either person at each speed."""
+    """Runs of `leaving`: each face at each speed."""
     outcomes = []
-    for seed, (face, speed) in enumerate((f, s) for f in free_faces() for s in speeds):
+    for seed, (face, speed) in enumerate((f, s) for f in cut_out_faces() for s in speeds):
         places = leaving(speed, away_s)
-        outcomes.append(judge(watch(detector, render(places, [face], seed)), places))
+        outcomes.append(judge(track(detector, render(places, [face], seed)), places))
     return outcomes
 
 
 def damaged(detector, missing: int, motions: Iterable[str]) -> list[Outcome]:
-    """A moving portrait of which, once a second, so many frames in a row cannot be read."""
+    """Runs of a moving portrait in which `missing` frames in a row cannot be read, once per second."""
     outcomes = []
     for portrait in portraits().values():
         for name in motions:
@@ -133,5 +134,5 @@ def damaged(detector, missing: int, motions: Iterable[str]) -> list[Outcome]:
                 bad = n >= FPS and n % FPS < missing
                 images.append(None if bad else portrait.frame(pose, NOISE, rng))
                 places.append([(SIZE_WH[0] / 2 + pose.x, SIZE_WH[1] / 2 + pose.y)])
-            outcomes.append(judge(watch(detector, images), places))
+            outcomes.append(judge(track(detector, images), places))
     return outcomes

@@ -1,10 +1,10 @@
-"""Videos whose every point is known: a photo moved through 640 x 480 frames, and cut-out faces.
+"""Videos with known keypoints: a photo moved through 640 x 480 frames, and cut-out faces.
 
     portrait = portraits()["astronaut"]
     frame = portrait.frame(Pose(x=10), noise=4, rng=rng)      # HxWx3 uint8 RGB
     portrait.matrix(Pose(x=10))                               # photo to frame, 2x3
 
-Photos are in the public domain and come with packages (data_load.free_photos).
+The photos are in the public domain and come with installed packages (data_load.sample_photos).
 """
 
 import math
@@ -24,27 +24,27 @@ CUT_SIZE = 200
 
 @dataclass(frozen=True)
 class Pose:
-    """Where a photo is: pixels from the middle of the frame, degrees, and how many times as large."""
+    """The place of a photo: x, y in pixels from the centre of the frame, rotation in degrees, zoom factor."""
 
     x: float = 0.0
     y: float = 0.0
-    turn_deg: float = 0.0
+    rotation_deg: float = 0.0
     zoom: float = 1.0
 
 
 @dataclass(frozen=True)
 class Portrait:
-    """A photo with one face; centre_xy: the face's middle in it, scale: pixels of a frame per pixel."""
+    """A photo with one face. centre_xy: the centre of the face; scale: frame pixels per photo pixel."""
 
     photo: np.ndarray
     centre_xy: tuple[float, float]
     scale: float
 
     def matrix(self, pose: Pose) -> np.ndarray:
-        """From photo to frame: the face's middle comes to the pose's place."""
+        """The 2x3 matrix from photo to frame that moves the centre of the face to the place of the pose."""
         width, height = SIZE_WH
         side = width / (self.scale * pose.zoom)
-        matrix = crop_matrix(self.centre_xy, side, width, rotation_deg=pose.turn_deg)
+        matrix = crop_matrix(self.centre_xy, side, width, rotation_deg=pose.rotation_deg)
         matrix[:, 2] += pose.x, pose.y - (width - height) / 2
         return matrix
 
@@ -54,7 +54,7 @@ class Portrait:
 
 
 def portraits() -> dict[str, Portrait]:
-    """The sample photos, so large that the eyes are about 100 pixels apart."""
+    """The sample photos, scaled so that the outer eye corners are about 100 pixels apart."""
     photos = sample_photos()
     return {
         "astronaut": Portrait(photos["astronaut"], (225, 120), 1.6),
@@ -63,23 +63,23 @@ def portraits() -> dict[str, Portrait]:
 
 
 def add_noise(image: np.ndarray, noise: float, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise on every channel; uint8 out."""
+    """The image as uint8 with Gaussian noise on every channel; noise: its standard deviation."""
     noisy = image + np.float32(noise) * rng.standard_normal(image.shape, dtype=np.float32)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
-# --- motions: seconds and the inter-ocular distance in pixels in, a pose out -----------------------
+# --- motions: (seconds, inter-ocular distance in pixels) -> pose ------------------------------------
 
 Motion = Callable[[float, float], Pose]
 
 
 def sway(hertz: float, reach: float) -> Motion:
-    """To and fro along a sine, `reach` eye distances to each side."""
+    """A sine motion from side to side, `reach` inter-ocular distances to each."""
     return lambda t, eyes: Pose(x=reach * eyes * math.sin(2 * math.pi * hertz * t))
 
 
 def there_and_back(speed: float, reach: float) -> Motion:
-    """At a constant speed in eye distances a second, turning at once at either end."""
+    """Constant speed in inter-ocular distances per second from side to side, `reach` to each."""
 
     def pose(t: float, eyes: float) -> Pose:
         along = (speed * t + reach) % (4 * reach)  # 0 at the left end, 2 reach at the right one
@@ -92,7 +92,7 @@ STOP_MOVES_S, STOP_RESTS_S = 0.6, 0.4
 
 
 def sudden_stop(speed: float) -> Motion:
-    """At a constant speed for 0.6 s, then at rest for 0.4 s; then back."""
+    """Constant speed for 0.6 s, then rest for 0.4 s; then the same back."""
     way = speed * STOP_MOVES_S
 
     def pose(t: float, eyes: float) -> Pose:
@@ -109,7 +109,7 @@ MOTIONS: dict[str, Motion] = {
     "fast sway (1 Hz)": sway(1.0, 0.75),
     "constant speed, there and back": there_and_back(2.0, 1.0),
     SUDDEN_STOP: sudden_stop(3.0),
-    "turned by ±20° (0.5 Hz)": lambda t, _: Pose(turn_deg=20 * math.sin(math.pi * t)),
+    "rotated by ±20° (0.5 Hz)": lambda t, _: Pose(rotation_deg=20 * math.sin(math.pi * t)),
     "zoomed, 0.8 to 1.25 times (0.5 Hz)": lambda t, _: Pose(zoom=1.25 ** math.sin(math.pi * t)),
 }
 
@@ -118,21 +118,21 @@ MOTIONS: dict[str, Motion] = {
 
 
 def cut_out(photo: np.ndarray, centre_xy, side: float) -> tuple[np.ndarray, np.ndarray]:
-    """A face in an oval: pixels (200, 200, 3) and their weight (200, 200), both float32."""
+    """An oval cut around a face: pixels (200, 200, 3) and their weights (200, 200), both float32."""
     cut = warp(photo, crop_matrix(centre_xy, side, CUT_SIZE), (CUT_SIZE, CUT_SIZE)).astype(np.float32)
     ys, xs = (np.mgrid[:CUT_SIZE, :CUT_SIZE] - CUT_SIZE / 2) / CUT_SIZE
     inside = ((xs / 0.4) ** 2 + (ys / 0.49) ** 2 < 1).astype(np.float32)
     return cut, cv2.GaussianBlur(inside, (0, 0), 3)
 
 
-def free_faces() -> list[tuple[np.ndarray, np.ndarray]]:
-    """The two sample photos' faces, cut out."""
+def cut_out_faces() -> list[tuple[np.ndarray, np.ndarray]]:
+    """The faces of the two sample photos, as `cut_out` returns them."""
     photos = sample_photos()
     return [cut_out(photos["astronaut"], (225, 110), 150), cut_out(photos["hopper"], (262, 205), 260)]
 
 
 def lay_over(image: np.ndarray, face: tuple[np.ndarray, np.ndarray], x: float, y: float) -> np.ndarray:
-    """A float32 image with a cut-out face over it, its middle at (x, y)."""
+    """The float32 image with a cut-out face over it, centred at (x, y)."""
     shift = np.array([[1.0, 0, x - CUT_SIZE / 2], [0, 1, y - CUT_SIZE / 2]])
     pixels, weight = (warp(part, shift, image.shape[1::-1]) for part in face)
     return image + weight[..., None] * (pixels - image)

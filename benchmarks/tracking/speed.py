@@ -1,6 +1,5 @@
-"""Frames a second of `track_video` on a 640 x 480 video with one face, and where the time goes."""
+"""Frames per second of `track_video` on a 640 x 480 video with one face, and the time of its parts."""
 
-import platform
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from detector import KeypointDetector
 from detector.folder import available_cores
 from detector.predictor import RUNTIMES, OnnxRuntime
 from files import cv2
+from training.records import machine
 from video.frames import read_frames
 from video.track import track_video
 
@@ -27,7 +27,7 @@ MOTION = "slow sway (0.5 Hz)"
 
 @dataclass
 class Timed:
-    """A callable that adds up the CPU time it takes."""
+    """A callable that sums the CPU time of its calls."""
 
     call: Callable
     cpu_s: float = 0.0
@@ -44,14 +44,14 @@ class Timed:
 
 
 class TimedSearch(Timed):
-    """The same for a face detector, which the tracker may also ask for half a search."""
+    """The same for a face finder, which the tracker may also ask for half a search."""
 
-    def search(self, image, mirrored):
-        return self._timed(self.call.search, image, mirrored)
+    def search(self, *args):
+        return self._timed(self.call.search, *args)
 
 
 def write_clip(path: Path) -> None:
-    """A moving portrait as MPEG-4."""
+    """Write a moving portrait as MPEG-4."""
     portrait, rng = portraits()["astronaut"], np.random.default_rng(0)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, SIZE_WH)
     for n in range(FRAMES):
@@ -61,7 +61,7 @@ def write_clip(path: Path) -> None:
 
 
 def load(name: str, runtime: str, threads: int) -> KeypointDetector | None:
-    """The detector by that runtime with so many threads; None where there is no such file."""
+    """The detector with this runtime and number of threads; None if the checkpoint has no file for it."""
     path = find_checkpoint(name) / RUNTIMES[runtime]
     if not path.is_file():
         print(f"not timed: {runtime}, there is no {path.name}; make it: python export_onnx.py {name}")
@@ -72,27 +72,27 @@ def load(name: str, runtime: str, threads: int) -> KeypointDetector | None:
 
 
 def run(detector: KeypointDetector, clip: Path, output: Path | None) -> dict[str, float]:
-    """Milliseconds a frame: by the clock, and of CPU time in all, in the network and in the search."""
+    """Milliseconds per frame: wall-clock time, and CPU time of everything, the network and the search."""
     network, search = Timed(detector.network), TimedSearch(detector.face_detector)
     timed = KeypointDetector(network, detector.config, search)
     cpu_s = time.process_time()
     summary = track_video(timed, clip, output, progress=False)
     cpu_s = time.process_time() - cpu_s
     if summary.with_faces < FRAMES:
-        raise SystemExit(f"the face was seen in {summary.with_faces} of {FRAMES} frames only")
+        raise SystemExit(f"the face was found in only {summary.with_faces} of {FRAMES} frames")
     parts = {"clock": summary.seconds, "cpu": cpu_s, "network": network.cpu_s, "search": search.cpu_s}
     return {name: 1000 * seconds / FRAMES for name, seconds in parts.items()}
 
 
 def reading(clip: Path) -> float:
-    """Milliseconds of CPU time to read a frame."""
+    """Milliseconds of CPU time to read one frame."""
     start = time.process_time()
     count = sum(frame.image is not None for frame in read_frames(clip))
     return 1000 * (time.process_time() - start) / count
 
 
 def measure_speed(name: str, threads: int) -> dict:
-    """{runtime: {'plain' or 'drawn': medians over the rounds}}, and what it ran on."""
+    """Rows {runtime: {'plain' or 'drawn': medians over the rounds}}, the time to read, and the machine."""
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     detectors = {runtime: load(name, runtime, threads) for runtime in RUNTIMES}
@@ -103,21 +103,13 @@ def measure_speed(name: str, threads: int) -> dict:
         write_clip(clip)
         for _ in tqdm(range(ROUNDS), desc="speed"):
             for runtime, detector in detectors.items():
-                for way, output in (("plain", None), ("drawn", drawn)):
-                    rounds.setdefault(runtime, {}).setdefault(way, []).append(run(detector, clip, output))
+                for name, output in (("plain", None), ("drawn", drawn)):
+                    rounds.setdefault(runtime, {}).setdefault(name, []).append(run(detector, clip, output))
         read_ms = median(reading(clip) for _ in range(ROUNDS))
-    rows = {runtime: {way: _medians(r) for way, r in ways.items()} for runtime, ways in rounds.items()}
-    machine = {"threads": threads, "cores": available_cores(), "cpu": cpu_name()}
-    return {"rows": rows, "reading": read_ms, "machine": machine}
+    rows = {runtime: {o: _medians(r) for o, r in outputs.items()} for runtime, outputs in rounds.items()}
+    used = {"threads": threads, "cores": available_cores(), "cpu": machine()["processor"]}
+    return {"rows": rows, "reading": read_ms, "machine": used}
 
 
 def _medians(rows: list[dict]) -> dict:
     return {key: median(row[key] for row in rows) for key in rows[0]}
-
-
-def cpu_name() -> str:
-    """What the system calls its processor."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

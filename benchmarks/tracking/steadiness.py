@@ -1,7 +1,7 @@
-"""How keypoints tremble on a face at rest, and how late they come on one that moves.
+"""Jitter of the keypoints of a face at rest, and lag of those of a face that moves.
 
-Each frame has fresh pixel noise. What is measured: 'raw' (`TrackedFace.measured`), 'smoothed'
-(`TrackedFace.face`), and for a face at rest 'alone', every frame detected by itself.
+Each frame has fresh pixel noise. Three kinds of keypoints: 'raw' (`TrackedFace.measured`), 'smoothed'
+(`TrackedFace.face`), and for a face at rest 'alone': each frame detected without the others.
 """
 
 from collections.abc import Callable
@@ -26,15 +26,15 @@ from landmarks import NOSE_TIP
 from video.tracker import FaceTracker
 
 FRAMES, AT_REST_FRAMES, ALONE_FRAMES = 120, 90, 40
-SETTLING = 15  # frames that are not measured, while the filter starts
+SETTLING = 15  # first frames, which are not measured: the filter starts
 NOISES = (4.0, 12.0)  # gray levels
 MOVING_NOISE = NOISES[0]
 LAGS_S = np.arange(-0.06, 0.2, 0.001)
-AT_REST = 0.02  # a face has come to rest when it is so near, in inter-ocular distances
+AT_REST = 0.02  # inter-ocular distances from the true place; a face that is nearer is at rest
 
 
 def rms(steps: np.ndarray) -> float:
-    """Root of the mean square length of steps (..., 2)."""
+    """The root of the mean squared length of vectors (..., 2)."""
     return float(np.sqrt((np.asarray(steps, np.float64) ** 2).sum(axis=-1).mean()))
 
 
@@ -50,9 +50,9 @@ def film(portrait: Portrait, motion: Motion, eyes: float, noise: float, count: i
 
 
 def follow(detector: KeypointDetector, images: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """'raw' and 'smoothed' keypoints (T, 68, 2) of the first face of each frame, NaN where there is none."""
+    """'raw' and 'smoothed' keypoints (T, 68, 2) of the first face of each frame, NaN if there is none."""
     tracker = FaceTracker(detector)
-    found = {way: np.full((len(images), 68, 2), np.nan) for way in ("raw", "smoothed")}
+    found = {kind: np.full((len(images), 68, 2), np.nan) for kind in ("raw", "smoothed")}
     for number, image in enumerate(images):
         for tracked in tracker(image, number / FPS)[:1]:
             found["raw"][number], found["smoothed"][number] = tracked.measured, tracked.face.keypoints
@@ -72,34 +72,37 @@ def _means(rows: list[dict]) -> dict:
 
 
 def _curve(keypoints: np.ndarray) -> list[float]:
-    """For a plot: how far right the tip of the nose is."""
+    """The x of the tip of the nose in each frame, for the figure."""
     return np.round(keypoints[:, NOSE_TIP, 0], 2).tolist()
 
 
 # --- at rest ---------------------------------------------------------------------------------------
 
 
-def trembling(keypoints: np.ndarray, eyes: float) -> dict[str, float]:
-    """RMS of keypoints (T, 68, 2) from frame to frame (step) and about their mean (spread), px and share."""
+def jitter(keypoints: np.ndarray, eyes: float) -> dict[str, float]:
+    """RMS of keypoints (T, 68, 2) from frame to frame (step) and around their mean (spread).
+
+    In pixels, and as a share of `eyes`, the inter-ocular distance in pixels.
+    """
     step, spread = rms(np.diff(keypoints, axis=0)), rms(keypoints - keypoints.mean(axis=0))
     return {"step": step, "step_share": step / eyes, "spread": spread, "spread_share": spread / eyes}
 
 
 def measure_jitter(detector: KeypointDetector) -> dict:
-    """rows: {noise: {way: figures}}, means over the portraits; curves: of the last, with most noise."""
+    """rows: {noise: {kind: figures}}, means over the portraits; curves: of the last one with most noise."""
     rows: dict = {}
     for portrait in tqdm(portraits().values(), desc="jitter"):
         _, eyes = at_rest(detector, portrait)
         for noise in NOISES:
             images = film(portrait, still, eyes, noise, AT_REST_FRAMES)
-            ways = {way: points[SETTLING:] for way, points in follow(detector, images).items()}
+            kinds = {kind: points[SETTLING:] for kind, points in follow(detector, images).items()}
             alone = [detector(image)[0].keypoints for image in images[SETTLING : SETTLING + ALONE_FRAMES]]
-            ways = {"alone": np.stack(alone)} | ways
-            for way, points in ways.items():
-                rows.setdefault(f"{noise:g}", {}).setdefault(way, []).append(trembling(points, eyes))
+            kinds = {"alone": np.stack(alone)} | kinds
+            for kind, points in kinds.items():
+                rows.setdefault(f"{noise:g}", {}).setdefault(kind, []).append(jitter(points, eyes))
     return {
-        "rows": {noise: {way: _means(r) for way, r in ways.items()} for noise, ways in rows.items()},
-        "curves": {way: _curve(points[:ALONE_FRAMES]) for way, points in ways.items()},
+        "rows": {noise: {kind: _means(r) for kind, r in kinds.items()} for noise, kinds in rows.items()},
+        "curves": {kind: _curve(points[:ALONE_FRAMES]) for kind, points in kinds.items()},
     }
 
 
@@ -109,19 +112,19 @@ TruthAt = Callable[[np.ndarray], np.ndarray]  # times in seconds to keypoints (T
 
 
 def truth(portrait: Portrait, reference: np.ndarray, motion: Motion, eyes: float) -> TruthAt:
-    """Where a face with keypoints `reference` (68, 2) in its photo is at each time."""
+    """The true keypoints at each time of a face with keypoints `reference` (68, 2) in its photo."""
     return lambda times: np.stack(
         [transform_points(reference, portrait.matrix(motion(t, eyes))) for t in times]
     )
 
 
 def fit_lag(keypoints: np.ndarray, truth_at: TruthAt, times: np.ndarray) -> float:
-    """By how many seconds keypoints (T, 68, 2) come late: when the truth agreed best with them."""
+    """The lag in seconds of keypoints (T, 68, 2): the delay at which the true ones agree best with them."""
     return float(min(LAGS_S, key=lambda lag: rms(keypoints - truth_at(times - lag))))
 
 
 def rest_after_stop(keypoints: np.ndarray, true: np.ndarray, eyes: float) -> float:
-    """Seconds from a sudden stop until the face stays within 2 % of the eye distance; mean over stops."""
+    """Mean seconds from a sudden stop until the face stays within AT_REST of its true place."""
     off = np.linalg.norm((keypoints - true).mean(axis=1), axis=1) / eyes
     period, rest = round((STOP_MOVES_S + STOP_RESTS_S) * FPS), round(STOP_RESTS_S * FPS)
     waits = []
@@ -131,8 +134,8 @@ def rest_after_stop(keypoints: np.ndarray, true: np.ndarray, eyes: float) -> flo
     return float(np.mean(waits))
 
 
-def lateness(keypoints: np.ndarray, truth_at: TruthAt, eyes: float) -> dict[str, float]:
-    """lag (seconds), RMS error (px, and as a share of the eye distance), frames without the face."""
+def lag_figures(keypoints: np.ndarray, truth_at: TruthAt, eyes: float) -> dict[str, float]:
+    """lag in seconds, RMS error in px and as a share of `eyes`, and lost: frames without the face."""
     times = np.arange(len(keypoints)) / FPS
     measured = ~np.isnan(keypoints[:, 0, 0])
     lost = int((~measured).sum())
@@ -145,7 +148,7 @@ def lateness(keypoints: np.ndarray, truth_at: TruthAt, eyes: float) -> dict[str,
 
 
 def measure_lag(detector: KeypointDetector) -> dict:
-    """rows: {motion: {way: figures}}, means over the portraits; curves: one point in the sudden stops."""
+    """rows: {motion: {kind: figures}}, means over the portraits; curves: a point in the sudden stops."""
     rows: dict = {name: {"raw": [], "smoothed": []} for name in MOTIONS}
     curves = {}
     for portrait in portraits().values():
@@ -153,15 +156,15 @@ def measure_lag(detector: KeypointDetector) -> dict:
         for name, motion in tqdm(MOTIONS.items(), desc="lag"):
             truth_at = truth(portrait, reference, motion, eyes)
             found = follow(detector, film(portrait, motion, eyes, MOVING_NOISE, FRAMES))
-            figures = {way: lateness(points, truth_at, eyes) for way, points in found.items()}
+            figures = {kind: lag_figures(points, truth_at, eyes) for kind, points in found.items()}
             if name == SUDDEN_STOP:
                 true = truth_at(np.arange(FRAMES) / FPS)
-                for way, points in found.items():
-                    figures[way]["rest"] = rest_after_stop(points, true, eyes)
-                curves = {way: _curve(points) for way, points in {"truth": true, **found}.items()}
-            for way, values in figures.items():
-                rows[name][way].append(values)
+                for kind, points in found.items():
+                    figures[kind]["rest"] = rest_after_stop(points, true, eyes)
+                curves = {kind: _curve(points) for kind, points in {"truth": true, **found}.items()}
+            for kind, values in figures.items():
+                rows[name][kind].append(values)
     return {
-        "rows": {name: {way: _means(r) for way, r in ways.items()} for name, ways in rows.items()},
+        "rows": {name: {kind: _means(r) for kind, r in kinds.items()} for name, kinds in rows.items()},
         "curves": curves,
     }

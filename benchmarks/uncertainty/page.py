@@ -1,49 +1,83 @@
-"""Do confidence and radius keep their word on people nobody trained on?
+"""Confidence and radius, checked on held-out people:
 
-    python -m benchmarks.uncertainty.page [CHECKPOINT]
+    python -m benchmarks.uncertainty.page              # writes README.md and the figure from the record
+    python -m benchmarks.uncertainty.page --measure    # measures first; needs the data, a few minutes
 
-The whole chain on the labelled images of the 69 people of `identity`, and on what is no face: boxes beside
-those faces, false positives of a lax cascade, and photos without people that the head was not
-fitted on. Writes benchmarks/uncertainty/README.md and benchmarks/uncertainty/uncertainty.png; needs the data.
+Faces: the labelled images of the 69 people of `identity`. No faces: boxes beside those faces, false
+positives of permissive cascades, and places in photos without people. The heads for confidence and
+radius were fitted on none of these.
 """
 
-import sys
+import json
 from pathlib import Path
 
 import numpy as np
 
 import plots
-from benchmarks.peers.report import replace_file
-from checkpoint import load_checkpoint
-from data_fetch import find_data
+from benchmarks import pages
+from checkpoint import find_checkpoint, load_checkpoint
+from data_fetch import data_checksum
 from data_load import load_split, shift_keypoints
 from detector import DEFAULT_CHECKPOINT
 from detector.predictor import MIN_CONFIDENCE, box_matrix, predict
+from files import write_json
 from geometry import interocular_distance
 from landmarks import REGIONS
 from training.evaluation import first_matrices
+from training.metrics import point_errors
+from training.records import is_current, provenance, save_arrays
 from training.uncertainty import COVERAGE, TEST_SCENES, no_face_boxes, still_off
 
-PAGE = Path(__file__).with_name("README.md")
+HERE = Path(__file__).parent
+RECORD = HERE / "records" / "uncertainty.json"
+CHECKPOINT = f"{DEFAULT_CHECKPOINT}-identity"
+CONFIDENCE_BINS = ((0.0, 0.5), (0.5, 0.9), (0.9, 0.99), (0.99, 1.0))
+BINS_OF_RADIUS = 10
 
 
-def measure(name: str, folder):
-    """Errors and radii (N, 68) px, confidence (N,), NME (N,) of faces; confidence (M,) of no faces."""
-    model, config = load_checkpoint(name)
-    dataset = load_split(folder, "identity", "test")
+def measure(data) -> None:
+    """Write the record.
+
+    Errors and radii (N, 68) in pixels, confidence and NME (N,) of the faces, confidence (M,) of no faces.
+    """
+    if is_current(RECORD):
+        return
+    model, config = load_checkpoint(CHECKPOINT)
+    dataset = load_split(data.folder, "identity", "test")
     images = [dataset.image(index) for index in range(len(dataset))]
-    seen = predict(model, config, images, first_matrices(dataset, "whole", config))
-    answers = shift_keypoints(seen.keypoints, config.label_offset)
-    errors = np.linalg.norm(answers - dataset.keypoints, axis=2)
-    nme = errors.mean(axis=1) / interocular_distance(dataset.keypoints)
+    found = predict(model, config, images, first_matrices(dataset, "whole", config))
+    errors = point_errors(shift_keypoints(found.keypoints, config.label_offset), dataset.keypoints)
     images, boxes, faces = no_face_boxes(dataset, TEST_SCENES)
     others = predict(model, config, images, [box_matrix(box, config) for box in boxes])
-    return errors, seen.radius, seen.confidence, nme, others.confidence[still_off(others.keypoints, faces)]
+    save_arrays(
+        RECORD.with_suffix(".npz"),
+        errors=_to_thousandths(errors),
+        radius=_to_thousandths(found.radius),
+        confidence=found.confidence,
+        nme=errors.mean(axis=1) / interocular_distance(dataset.keypoints),
+        no_face_confidence=others.confidence[still_off(others.keypoints, faces)],
+    )
+    about = provenance(
+        "python -m benchmarks.uncertainty.page --measure",
+        checkpoint=find_checkpoint(CHECKPOINT),
+        data=data_checksum(data.folder),
+    )
+    write_json(RECORD, {"checkpoint": CHECKPOINT, "provenance": about})
 
 
-def by_radius(errors, radius, bins: int = 10) -> np.ndarray:
-    """Rows (bins, 3): mean radius, the observed COVERAGE quantile of the error, observed coverage."""
-    order = np.argsort(radius, axis=None)
+def _to_thousandths(pixels: np.ndarray) -> np.ndarray:
+    return np.rint(pixels * 1000).astype(np.int32)
+
+
+# --- page -----------------------------------------------------------------------------------------
+
+
+def by_radius(errors: np.ndarray, radius: np.ndarray, bins: int = BINS_OF_RADIUS) -> np.ndarray:
+    """Points in bins of equal count, by radius: mean radius, COVERAGE quantile of the error, share held.
+
+    errors, radius: (N, 68), pixels. A point is held if its error is at most its radius. Returns (bins, 3).
+    """
+    order = np.argsort(radius, axis=None, kind="stable")
     rows = []
     for part in np.array_split(order, bins):
         error, claimed = errors.flat[part], radius.flat[part]
@@ -51,78 +85,95 @@ def by_radius(errors, radius, bins: int = 10) -> np.ndarray:
     return np.array(rows)
 
 
-def draw(rows, confidence, nme, others, path: Path) -> None:
-    """Three panels: radius against error, confidence of faces and others, NME against confidence."""
+def draw(rows: np.ndarray, confidence: np.ndarray, nme: np.ndarray, others: np.ndarray):
+    """The figure: error against radius, confidence of faces and of no faces, NME against confidence."""
     figure, axes = plots.new_figure(1, 3, width=4.2, height=3.4)
-    axes[0].plot(rows[:, 0], rows[:, 1], "o-")
+    first, second, *_ = plots.SERIES_COLOURS
+    axes[0].plot(rows[:, 0], rows[:, 1], "o-", color=first)
     top = rows[:, :2].max() * 1.05
-    axes[0].plot([0, top], [0, top], color="gray", linewidth=1)
-    axes[0].set(xlabel="radius claimed (px)", ylabel=f"{COVERAGE:.0%} of the errors are below (px)")
+    axes[0].plot([0, top], [0, top], color=plots.GUIDE_COLOUR, linewidth=1)
+    axes[0].set(xlabel="radius, px", ylabel=f"{COVERAGE:.0%} of the errors are below, px")
     edges = np.linspace(0, 1, 21)
-    for values, label in ((confidence, "faces"), (others, "no faces")):
+    for values, label, colour in ((confidence, "faces", first), (others, "no faces", second)):
         weights = np.full(len(values), 1 / len(values))
-        axes[1].hist(values, edges, weights=weights, alpha=0.6, label=label)
+        axes[1].hist(values, edges, weights=weights, alpha=0.6, label=label, color=colour)
     axes[1].set(xlabel="confidence", ylabel="share", yscale="log")
     axes[1].legend()
-    axes[2].scatter(confidence, 100 * nme, s=6, alpha=0.5)
-    axes[2].set(xlabel="confidence of a face", ylabel="NME (%)")
-    figure.savefig(path, dpi=100)
+    axes[2].scatter(confidence, 100 * nme, s=6, alpha=0.5, color=first)
+    axes[2].set(xlabel="confidence of a face", ylabel="NME, %")
+    return figure
 
 
-def confidence_rows(confidence, nme) -> str:
-    """NME of faces in bins of confidence."""
-    lines = []
-    for low, high in ((0.0, 0.5), (0.5, 0.9), (0.9, 0.99), (0.99, 1.0)):
+def radius_table(rows: np.ndarray) -> str:
+    """Markdown: the rows of `by_radius`."""
+    head = ["mean radius, px (a tenth of all points per row)", f"{COVERAGE:.0%} of the errors are below, px"]
+    cells = [[f"{mean:.1f}", f"{error:.1f}", f"{100 * held:.1f}"] for mean, error, held in rows]
+    return pages.markdown_table([*head, "held, %"], cells)
+
+
+def region_table(errors: np.ndarray, radius: np.ndarray) -> str:
+    """Markdown: mean radius and share of points held, by region of the face."""
+    cells = []
+    for region, points in REGIONS.items():
+        error, claimed = errors[:, list(points)], radius[:, list(points)]
+        cells.append([region, f"{claimed.mean():.1f}", f"{100 * (error <= claimed).mean():.1f}"])
+    return pages.markdown_table(["region", "mean radius, px", "held, %"], cells)
+
+
+def confidence_table(confidence: np.ndarray, nme: np.ndarray) -> str:
+    """Markdown: number and NME of faces in bins of confidence."""
+    cells = []
+    for low, high in CONFIDENCE_BINS:
         inside = (confidence >= low) & ((confidence < high) | (high == 1.0))
         value = f"{100 * nme[inside].mean():.2f}" if inside.any() else "-"
-        lines.append(f"| {low:g} to {high:g} | {inside.sum()} | {value} |")
-    return "\n".join(lines)
+        cells.append([f"{low:g} to {high:g}", str(inside.sum()), value])
+    return pages.markdown_table(["confidence", "faces", "NME, %"], cells)
 
 
-def report(name: str, errors, radius, confidence, nme, others) -> str:
-    """The page as markdown."""
-    rows = by_radius(errors, radius)
-    table = "\n".join(f"| {a:.1f} | {b:.1f} | {100 * c:.1f} |" for a, b, c in rows)
-    regions = "\n".join(
-        f"| {region} | {radius[:, list(points)].mean():.1f} | "
-        f"{100 * (errors[:, list(points)] <= radius[:, list(points)]).mean():.1f} |"
-        for region, points in REGIONS.items()
-    )
-    kept, passed = (confidence >= MIN_CONFIDENCE).mean(), (others >= MIN_CONFIDENCE).mean()
-    return f"""# Confidence and radius, claimed and observed
+TEXT = """# Confidence and radius on held-out people
 
-`{name}` on {len(nme)} labelled images of people nobody trained on, by `python -m benchmarks.uncertainty.page`. Scale and
-threshold were set on the people of `validation`, with a twin that does not know them, never on these.
+`{checkpoint}` on {count} labelled images of held-out people, by `python -m
+benchmarks.uncertainty.page`. The factors that scale confidence and radius, and the threshold of
+{threshold:g}, were chosen on the people of `validation`, with a held-out checkpoint that was not
+trained on them. They were not changed after this measurement.
 
-![]({PAGE.stem}.png)
+![Error against radius, confidence of faces and of no faces, NME against confidence](uncertainty.png)
 
-**Radius** claims to hold the label of a point in {COVERAGE:.0%} of cases. Observed:
-**{100 * (errors <= radius).mean():.1f} %**.
+## Radius
 
-| radius claimed, px (tenths of all points) | {COVERAGE:.0%} of the errors below, px | held, % |
-|---|---|---|
-{table}
+The radius of a point is meant to hold its label in {coverage:.0%} of cases. It holds **{held:.1f}
+%**.
 
-| region | mean radius, px | held, % |
-|---|---|---|
+{radius}
+
 {regions}
 
-**Confidence**, at the threshold of {MIN_CONFIDENCE:g}: {100 * kept:.1f} % of the faces stay, and
-{100 * passed:.1f} % of {len(others)} places that are no face (some of which may be faces without a label).
+## Confidence
 
-| confidence | faces | NME, % |
-|---|---|---|
-{confidence_rows(confidence, nme)}
+At the threshold of {threshold:g}, {kept:.1f} % of the faces are kept, and {passed:.1f} % of {others}
+places that are no labelled face. Some of these places may show a face that has no label.
+
+{confidence}
 """
 
 
-def main() -> None:
-    """Measure, draw and write."""
-    name = sys.argv[1] if len(sys.argv) > 1 else f"{DEFAULT_CHECKPOINT}-identity"
-    values = measure(name, find_data().folder)
-    draw(by_radius(*values[:2]), *values[2:], PAGE.with_suffix(".png"))
-    replace_file(PAGE, report(name, *values).encode())
+def write_page() -> None:
+    """Write README.md and uncertainty.png from the record."""
+    checkpoint = json.loads(RECORD.read_text(encoding="utf-8"))["checkpoint"]
+    with np.load(RECORD.with_suffix(".npz"), allow_pickle=False) as stored:
+        errors, radius = stored["errors"] / 1000, stored["radius"] / 1000
+        confidence, nme, others = stored["confidence"], stored["nme"], stored["no_face_confidence"]
+    rows = by_radius(errors, radius)
+    text = TEXT.format(
+        checkpoint=checkpoint, count=len(nme), threshold=MIN_CONFIDENCE, coverage=COVERAGE,
+        held=100 * (errors <= radius).mean(), kept=100 * (confidence >= MIN_CONFIDENCE).mean(),
+        passed=100 * (others >= MIN_CONFIDENCE).mean(), others=len(others),
+        radius=radius_table(rows), regions=region_table(errors, radius),
+        confidence=confidence_table(confidence, nme),
+    )  # fmt: skip
+    pages.write_if_changed(HERE / "README.md", text)
+    plots.write_figure(draw(rows, confidence, nme, others), HERE / "uncertainty.png", dpi=100)
 
 
 if __name__ == "__main__":
-    main()
+    pages.run_page(__doc__, write_page, measure)

@@ -39,6 +39,7 @@ from training.writeups import WRITEUPS
 
 PAGE = Path(__file__).with_name("README.md")
 NOT_TRAINED, NOT_MEASURED = "*not trained yet*", "*not measured yet*"
+WRITEUP_003 = "writeup_003"
 METRICS = ("nme", "nme_median", "auc_8", "fr_10")
 
 
@@ -178,6 +179,20 @@ def losses_table() -> str:
     return markdown_table(_LOSS_COLUMNS, rows)
 
 
+def rates_table() -> str:
+    """The two learning rates of write-up 003 and the mean face: losses, and NME."""
+    lines = []
+    for split in SPLITS:
+        for row in all_rows(split):
+            record, losses, training = row.record(), row.losses(), row.training()
+            if (row.label.startswith(WRITEUP_003) or row.label == "constant") and record and losses:
+                trained = f"{training['loss']:.3f}" if training else "-"
+                cells = [_place(row), row.label, trained, f"{losses['random']['mse']:.3f}"]
+                lines.append([*cells, percent(record, "nme")])
+    columns = ["split x faces", "predictor", "MSE, training", "MSE, test", *headings(["nme"])]
+    return markdown_table(columns, lines)
+
+
 _LOSS_COLUMNS = ["predictor", "aspect", "224-pixel crop", "MSE, 3462 training images", "MSE, 770 test images"]
 
 
@@ -193,6 +208,7 @@ TABLES = {
     "regions": regions_table,
     "stated": stated_table,
     "losses": losses_table,
+    "rates": rates_table,
 }
 
 
