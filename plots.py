@@ -462,6 +462,123 @@ def draw_maps(axes, maps: np.ndarray, *, origin: str | None = "drawing", cmap: s
         axis.set_axis_off()
 
 
+# --- notebooks 1 and 2 -----------------------------------------------------------------------
+
+GROUP_COLOURS = dict(
+    zip(
+        GROUPS,
+        ("#ffb000", "#0072b2", "#56b4e9", "#009e73", "#7ad151", "#d55e00", "#ff5db1", "#b00000", "#b07aff"),
+        strict=True,
+    )
+)
+
+
+def draw_groups(axis, keypoints, *, numbers=False, size=12.0, legend=False, title="") -> None:
+    """Draw keypoints (68, 2), each group of `landmarks.GROUPS` with its own colour and lines.
+
+    numbers: write the index beside each point. legend: write the names of the groups beside the axis.
+    """
+    points = np.asarray(keypoints)
+    for name, indices in GROUPS.items():
+        path = points[list(indices) + ([indices[0]] if name in CLOSED_GROUPS else [])]
+        axis.plot(*path.T, color=GROUP_COLOURS[name], linewidth=1.2, label=name)
+        axis.scatter(*path.T, color=GROUP_COLOURS[name], s=size, edgecolors="none", zorder=3)
+    if numbers:
+        for index, xy in enumerate(points):
+            axis.annotate(str(index), xy, fontsize=7, xytext=(2, 2), textcoords="offset points")
+    if legend:
+        axis.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
+    axis.set_title(title, fontsize=9)
+
+
+def draw_pixels(axis, image, points=(), *, title="") -> None:
+    """Draw a small gray image (H, W), 0 to 1, with the edges of its pixels and its coordinates.
+
+    points: (N, 2), drawn as crosses.
+    """
+    height, width = np.shape(image)
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1)
+    axis.set_xticks(range(width)), axis.set_yticks(range(height))
+    axis.set_xticks(np.arange(width + 1) - 0.5, minor=True)
+    axis.set_yticks(np.arange(height + 1) - 0.5, minor=True)
+    axis.grid(which="minor", color=SERIES_COLOURS[5], linewidth=1)
+    axis.tick_params(which="minor", length=0)
+    for x, y in points:
+        axis.plot(x, y, "+", color=PREDICTED_COLOUR, markersize=14, markeredgewidth=2.5)
+    axis.set_xlabel("x"), axis.set_ylabel("y")
+    axis.set_title(title, fontsize=9)
+
+
+def draw_numbers(axis, values, *, fmt="{:g}", cmap="Blues", title="") -> None:
+    """Draw a small array (H, W) as squares with the numbers in them."""
+    values = np.asarray(values)
+    axis.imshow(values, cmap=cmap, alpha=0.6)
+    for (row, column), value in np.ndenumerate(values):
+        axis.text(column, row, fmt.format(value), ha="center", va="center", fontsize=9)
+    axis.set_xticks([]), axis.set_yticks([])
+    axis.set_title(title, fontsize=9)
+
+
+def draw_weights(axis, counts: dict[str, int]) -> None:
+    """Draw layers as boxes in a row, each as wide as its share of all weights; counts: name -> weights."""
+    total, left = sum(counts.values()), 0.0
+    for place, (name, count) in enumerate(counts.items()):
+        share = 100 * count / total
+        colour = SERIES_COLOURS[place % len(SERIES_COLOURS)]
+        axis.barh(0, share, left=left, color=colour, label=f"{name}: {count:,} ({share:.2f} %)")
+        left += share
+    axis.set_xlim(0, 100)
+    axis.set_yticks([])
+    axis.set_xlabel("share of all weights, %")
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.figure.legend(fontsize=8, loc="outside lower center", ncols=3, frameon=False)
+
+
+def draw_learning(axis, training, held_out, constant: float, *, title="", top=None, legend=True) -> None:
+    """Draw NME in percent after each epoch, with the error of the mean shape as a dashed line.
+
+    training, held_out: NME of each epoch, fractions. constant: NME of the mean shape on the
+    same held-out faces. top: upper end of the axis, percent.
+    """
+    epochs = np.arange(1, len(training) + 1)
+    axis.plot(epochs, 100 * np.asarray(training), label="training faces")
+    axis.plot(epochs, 100 * np.asarray(held_out), color=SERIES_COLOURS[1], label="people held out")
+    axis.axhline(100 * constant, color=GUIDE_COLOUR, linestyle="--", label="mean shape, no learning")
+    axis.set_xlabel("epoch")
+    axis.set_ylabel("NME, %")
+    axis.set_ylim(0, top)
+    axis.grid(alpha=0.3)
+    axis.set_title(title, fontsize=9)
+    if legend:
+        axis.legend(fontsize=8)
+
+
+def draw_ced_limits(axis, limit: float, failure: float) -> None:
+    """Mark on a CED axis what AUC@`limit` integrates and where FR@`failure` is read (fractions)."""
+    axis.axvspan(0, 100 * limit, color=SERIES_COLOURS[4], alpha=0.12, linewidth=0)
+    axis.text(50 * limit, 101, f"AUC@{100 * limit:g}: area", ha="center", va="bottom", fontsize=8)
+    axis.axvline(100 * failure, color=GUIDE_COLOUR, linestyle="--", linewidth=1)
+    note = f" FR@{100 * failure:g}: 100 % less the curve here"
+    axis.text(100 * failure, 101, note, ha="left", va="bottom", fontsize=8)
+
+
+def draw_choices(axis, rows: dict[str, list[float]], *, base: str, constant: float) -> None:
+    """Draw one bar per row with its value, one dot per run, and lines at the base and at the mean shape.
+
+    rows: name -> NME of each run, percent. base: the name of the row that the others change.
+    constant: NME of the mean shape, percent.
+    """
+    means = {name: float(np.mean(values)) for name, values in rows.items()}
+    draw_bars(axis, {f"{name}  {mean:.1f} %": mean for name, mean in means.items()}, fmt="")
+    for name, values in rows.items():
+        axis.plot(values, [f"{name}  {means[name]:.1f} %"] * len(values), "k.", markersize=4)
+    axis.axvline(means[base], color=LINE_COLOUR, linestyle="--", linewidth=0.9, label="base")
+    axis.axvline(constant, color=WARNING_COLOUR, linestyle=":", linewidth=1.2, label="mean shape, no network")
+    axis.set_xlim(left=0)
+    axis.set_xlabel("NME on people not seen in training, % (lower is better)")
+    axis.legend(fontsize=8, loc="lower right")
+
+
 # --- notebooks 3 and 4 ---
 
 
