@@ -244,13 +244,24 @@ def whole_sample(tmp_path_factory):
     return write_sample(folder / "sample"), folder / "reports"
 
 
+#: Parameters of the notebooks that make a test shorter, where a notebook has them.
+QUICK = {"EPOCHS": "1"}
+
+
+def quick_parameters(path) -> list[str]:
+    """-p NAME VALUE for each of QUICK that a cell tagged `parameters` sets."""
+    cells = nbformat.read(path, as_version=4).cells
+    names = {name for cell in cells for name in run_notebooks.parameters_in(cell)}
+    return [word for name in QUICK if name in names for word in ("-p", name, QUICK[name])]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_notebook_runs_on_the_synthetic_sample(name, whole_sample, monkeypatch):
     sample, reports = whole_sample
     path = NOTEBOOKS / f"{name}.ipynb"
     before = path.read_bytes()
     monkeypatch.setenv("KEYPOINTS_DATA", str(sample))
-    assert run_notebooks.main([str(path), "--output", str(reports)]) == 0
+    assert run_notebooks.main([str(path), "--output", str(reports), *quick_parameters(path)]) == 0
     assert (reports / "notebooks" / f"{name}.html").is_file()
     assert path.read_bytes() == before
     origins = {

@@ -123,12 +123,12 @@ def others_table(others: list[dict]) -> str:
 
 TEXT = """# Finding faces
 
-`{checkpoint}` on {images} labelled images of held-out people, by `python -m
-benchmarks.finding.page`. *Found*: something is reported on the labelled face. *Others*: what is
-reported elsewhere, per image. NME and FR@10 are those of the largest face. An image without a face
-counts in FR@10 and is left out of the NME, so methods that find fewer faces have an easier set of
-faces in their NME. The network gets the largest box of the frontal cascade, without a filter by
-confidence.
+`{checkpoint}` on {images} labelled images of held-out people, by
+`python -m benchmarks.finding.page`. *Found*: something is reported on the labelled face. *Others*:
+what is reported elsewhere, per image. NME and FR@10 are those of the largest face. An image without
+a face counts in FR@10 and is left out of the NME, so methods that find fewer faces have an easier
+set of faces in their NME. The network gets the largest box of the frontal cascade, without a filter
+by confidence.
 
 {table}
 

@@ -132,17 +132,16 @@ def confidence_table(confidence: np.ndarray, nme: np.ndarray) -> str:
 
 TEXT = """# Confidence and radius on held-out people
 
-`{checkpoint}` on {count} labelled images of held-out people, by `python -m
-benchmarks.uncertainty.page`. The factors that scale confidence and radius, and the threshold of
-{threshold:g}, were chosen on the people of `validation`, with a held-out checkpoint that was not
-trained on them. They were not changed after this measurement.
+`{checkpoint}` on {count} labelled images of held-out people, by
+`python -m benchmarks.uncertainty.page`. The factors that scale confidence and radius, and the
+threshold of {threshold:g}, were chosen on the people of `validation`, with a held-out checkpoint
+that was not trained on them; none was chosen on these people.
 
 ![Error against radius, confidence of faces and of no faces, NME against confidence](uncertainty.png)
 
 ## Radius
 
-The radius of a point is meant to hold its label in {coverage:.0%} of cases. It holds **{held:.1f}
-%**.
+The radius of a point is meant to hold its label in {coverage:.0%} of cases. It holds **{held:.1f} %**.
 
 {radius}
 
