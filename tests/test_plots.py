@@ -199,3 +199,17 @@ def test_history_and_curves_are_drawn_from_rows():
     plots.draw_ced(axes[0], {"a": ([0, 0.1], [0, 1])})
     assert axes[0].get_xlim()[1] >= 10
     assert figure.axes
+
+
+def test_a_sequence_has_one_panel_per_frame_of_the_origin_named():
+    frames = [np.zeros((20, 30, 3), np.uint8)] * 5
+    figure = plots.draw_sequence(frames, 3, titles=["a", "b", "c", "d", "e"], origin="sample photo")
+    assert sum(bool(axis.images) for axis in figure.axes) == 5
+    assert origin_of(plots.figure_png(figure)) == "sample photo"
+
+
+def test_the_axes_of_a_head_have_three_letters():
+    figure, axis = plots.new_figure()
+    plots.draw_pose_axes(axis, [(10, 10), (20, 10), (10, 20), (8, 8)])
+    assert [text.get_text() for text in axis.texts] == ["x", "y", "z"]
+    plots.plt.close(figure)
