@@ -99,11 +99,11 @@ people that `validation` trains on. By `python -m benchmarks.label_offset.page`.
 {table}
 
 An error of the network to one side cancels in the average, so the x column shows an error of the
-labels. It is about the same share of every face, for every turn and every region.
-`data_load.LABEL_OFFSET` is {offset:.2f} %; it was first measured with a public face mesh in place of
-this network. The offset is removed from labels before training, and `evaluate.py` adds it to
-predictions before it compares them with labels. `KeypointDetector` does not add it, so its points
-lie on the face.
+labels. It has the same sign for every size, turn and region of the face, and lies between {low:.2f} and
+{high:.2f} %. `data_load.LABEL_OFFSET` is {offset:.2f} %; it was first measured with a public face mesh in
+place of this network. The offset is removed from labels before training, and `evaluate.py` adds it to
+predictions before it compares them with labels. `KeypointDetector` does not add it, so its points lie
+on the face.
 
 The y column says nothing about the labels: a network that is trained on labels that are too high
 predicts points that are too high, in the flipped image too.
@@ -120,7 +120,10 @@ def write_page() -> None:
     rows += [cells(title, arrays["all"][inside]) for title, inside in members.items()]
     rows += [cells(region, arrays[region]) for region in REGIONS]
     table = pages.markdown_table(["images", "n", "x", "y"], rows)
-    text = TEXT.format(checkpoint=checkpoint, table=table, offset=100 * LABEL_OFFSET[0])
+    offsets = [float(row[2].partition(" ")[0]) for row in rows]
+    text = TEXT.format(
+        checkpoint=checkpoint, table=table, offset=100 * LABEL_OFFSET[0], low=min(offsets), high=max(offsets)
+    )
     pages.write_if_changed(HERE / "README.md", text)
 
 
