@@ -213,8 +213,8 @@ def test_files_have_the_mode_that_the_umask_gives(tmp_path):
 
 
 def test_leftovers_of_a_killed_process_are_cleared(tmp_path):
-    (tmp_path / ".partial-abc").mkdir()
-    (tmp_path / ".partial-abc" / "model.safetensors").write_bytes(b"half")
+    (tmp_path / ".partial-abcdefgh").mkdir()
+    (tmp_path / ".partial-abcdefgh" / "model.safetensors").write_bytes(b"half")
     save_checkpoint(tmp_path, a_network(), CONFIG)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "model.safetensors"]
 

@@ -70,7 +70,7 @@ def test_folders_in_every_format(run, folder, tmp_path, format, name, images):
     code, out, err = run(folder, "--format", format, "--output", "out", "--draw")
     assert code == 2  # text.jpg was skipped
     assert out == f"{Path('out') / name}: 3 images, 3 faces, 1 skipped\n"
-    assert err.startswith(f"detect.py: skipped: {folder / 'text.jpg'} is not an image")
+    assert err.startswith(f"detect.py: skipped: {folder / 'text.jpg'} holds text, not an image")
     assert len(read_results(tmp_path / "out" / name)) == images
     assert sorted(os.listdir("out")) == sorted([LOCK_FILE, RESUME_LOG_FILE, "drawn", name])
     assert len(list((tmp_path / "out" / "drawn").rglob("*.*"))) == 3
@@ -217,10 +217,10 @@ def test_no_traceback_unless_it_is_asked_for(run, folder, monkeypatch, error, me
     ("inputs", "code", "message"),
     [
         (["in/a.png"], 0, ""),
-        (["in/a.png", "in/text.jpg"], 2, "skipped: in/text.jpg is not an image"),
+        (["in/a.png", "in/text.jpg"], 2, "skipped: in/text.jpg holds text, not an image"),
         (["in/a.png", "q*.jpg"], 2, "skipped: q*.jpg: nothing matches"),
         (["in/a.png", "nowhere.jpg"], 2, "skipped: no image at nowhere.jpg"),
-        (["in/text.jpg"], 1, "skipped: in/text.jpg is not an image"),
+        (["in/text.jpg"], 1, "skipped: in/text.jpg holds text, not an image"),
         (["q*.jpg"], 1, "nothing matches"),
         (["in/deep", "--resume", "--output", "in/a.png"], 1, "a.png"),
     ],

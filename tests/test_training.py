@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import torch
 
+import files
 import train as train_py
 from checkpoint import load_checkpoint
 from data_load import load_split, read_keypoints_csv
 from files import LockedError
-from training import loop
 from training.loop import (
     EpochSampler,
     MovingAverage,
@@ -82,23 +82,23 @@ def wait_for_epoch(process, run_folder, epoch):
 
 @pytest.fixture(scope="module")
 def whole_run(sample_folder, tmp_path_factory):
-    """The folder of a run of ten epochs without an interruption."""
+    """The folder of a run of 30 epochs without an interruption."""
     folder = tmp_path_factory.mktemp("whole")
-    train(tiny(epochs="10"), sample_folder, run_folder=folder, trained_on="sample", progress=False)
+    train(tiny(epochs="30"), sample_folder, run_folder=folder, trained_on="sample", progress=False)
     return folder
 
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_an_interrupted_run_resumes_to_the_same_weights(sample_folder, tmp_path, whole_run, blow):
-    struck = train_process(sample_folder, tmp_path, "--set", "epochs=10")
+    struck = train_process(sample_folder, tmp_path, "--set", "epochs=30")
     wait_for_epoch(struck, tmp_path, 2)
     struck.send_signal(blow)
     output = struck.communicate()[0]
     assert struck.returncode == (130 if blow == signal.SIGINT else -signal.SIGKILL), output
-    assert len(rows_of(tmp_path)) < 10
+    assert len(rows_of(tmp_path)) < 30
     assert not (tmp_path / "checkpoint").exists()
     again = partial(
-        train, tiny(epochs="10"), sample_folder, run_folder=tmp_path, trained_on="sample", progress=False
+        train, tiny(epochs="30"), sample_folder, run_folder=tmp_path, trained_on="sample", progress=False
     )
     with pytest.raises(TrainingError, match=r"resume it \(--resume\)"):
         again()
@@ -148,16 +148,15 @@ def test_a_row_of_the_history_that_a_kill_has_cost_is_written_again(sample_folde
     first = train(tiny(epochs="2"), sample_folder, run_folder=tmp_path, progress=False)
     lines = (tmp_path / "history.csv").read_text().splitlines()
     (tmp_path / "history.csv").write_text("\n".join(lines[:-1]) + "\n")  # killed after state.pt was written
-    (tmp_path / ".partial-x").mkdir()
-    (tmp_path / ".state.pt.123").write_bytes(b"half")
+    (tmp_path / ".partial-abcdefgh").mkdir()
     again = train(tiny(epochs="2"), sample_folder, run_folder=tmp_path, resume=True, progress=False)
     assert repr(again.history) == repr(first.history)  # NaN is not equal to itself
     assert (tmp_path / "history.csv").read_text().splitlines() == lines
-    assert not list(tmp_path.glob(".partial*")) + list(tmp_path.glob(".state*"))
+    assert not list(tmp_path.glob(".partial*"))
 
 
 def test_a_folder_in_which_another_process_trains_is_refused(sample_folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "LOCK_SECONDS", 0)
+    monkeypatch.setattr(files, "LOCK_WAIT_S", 0)
     with (
         run_lock(tmp_path),
         pytest.raises(LockedError, match=f"another run is working in .*process {os.getpid()} on "),

@@ -38,6 +38,7 @@ from PIL import Image
 
 from benchmarks.attack.page import RECORD, write_page
 from files import write_json
+from training.records import provenance
 
 MAX_SECONDS, MAX_BYTES = 30.0, 2 * 2**30
 ACCEPTED, REFUSED = "accepted", "refused"
@@ -623,7 +624,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     results = run_all(args.only, args.seed, args.cases)
     if not args.no_record:
-        write_json(RECORD, {"seed": args.seed, "classes": results})
+        about = provenance("make attack", seed=args.seed)
+        write_json(RECORD, {"seed": args.seed, "classes": results, "provenance": about})
         write_page()
     return 1 if any(row["failures"] for row in results.values()) else 0
 

@@ -41,7 +41,6 @@ from training.recipes import Recipe
 
 HISTORY_FIELDS = ("epoch", "learning_rate", "loss", "nme", "validation_loss", "validation_nme", "seconds")
 STATE_FILE, HISTORY_FILE = "state.pt", "history.csv"
-LOCK_SECONDS = 2.0  # the worker processes of a killed run need a moment to end
 
 
 class TrainingError(RuntimeError):
