@@ -160,11 +160,7 @@ class Metric(NamedTuple):
 METRICS = {
     "nme": Metric("NME", 2, lambda faces: faces.mean(faces.errors)),
     "nme_median": Metric("median", 2, lambda faces: float(np.median(_missing_as_infinite(faces.errors)))),
-    "nme_box": Metric(
-        "over box size",
-        2,
-        lambda faces: faces.mean(faces.distances.mean(axis=1) / label_box_size(faces.true)),
-    ),
+    "nme_box": Metric("over box size", 2, lambda faces: faces.mean(faces.box_errors)),
     "auc_8": Metric("AUC@8", 1, lambda faces: auc(faces.errors)),
     "fr_10": Metric("FR@10", 1, lambda faces: failure_rate(faces.errors)),
     "found": Metric("found", 1, lambda faces: float(faces.found.mean())),
