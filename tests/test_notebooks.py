@@ -1,10 +1,14 @@
 """Running and updating notebooks, and the four notebooks themselves on the synthetic sample."""
 
+import asyncio
 import json
 import sys
+import time
 
 import nbformat
 import pytest
+import zmq.asyncio
+from jupyter_client.session import Session
 from nbformat.v4 import new_code_cell, new_markdown_cell
 from notebook_files import printed, write
 from PIL import Image
@@ -81,6 +85,34 @@ def test_a_failure_names_the_notebook_the_cell_and_the_error(run, tmp_path, caps
 def test_a_dead_kernel_is_a_failure(run, tmp_path, capsys):
     assert run(write(tmp_path / "dead.ipynb", new_code_cell("import os\nos._exit(1)"))) == 1
     assert "code cell 1: import os\n  the kernel died" in capsys.readouterr().err
+
+
+def test_a_reply_is_found_that_arrived_while_a_widget_was_answered():
+    """The reply is in the socket's queue, but `send` has consumed the event that announces it."""
+
+    async def exchange() -> dict:
+        session = Session(key=b"key")
+        with zmq.Context() as context, zmq.asyncio.Context() as asynchronous:
+            kernel, socket = context.socket(zmq.ROUTER), asynchronous.socket(zmq.DEALER)
+            socket.connect(f"tcp://127.0.0.1:{kernel.bind_to_random_port('tcp://127.0.0.1')}")
+            with kernel, socket:
+                channel = run_notebooks.PollingChannel(socket, session)
+                channel.send(session.msg("execute_request"))
+                client = kernel.recv_multipart()[0]
+                waiting = asyncio.create_task(channel.get_msg())
+                await asyncio.sleep(0.1)
+                session.send(kernel, "execute_reply", ident=client)
+                time.sleep(0.2)  # the event loop stands still while the reply arrives
+                channel.send(session.msg("comm_msg"))
+                return await asyncio.wait_for(waiting, 30)
+
+    assert asyncio.run(exchange())["msg_type"] == "execute_reply"
+
+
+def test_notebooks_are_run_with_the_channel_that_polls():
+    client = run_notebooks.ThisInterpreter().client()
+    assert isinstance(client.shell_channel, run_notebooks.PollingChannel)
+    client.stop_channels()
 
 
 def test_a_kernel_called_python3_elsewhere_is_not_used(run, tmp_path, monkeypatch):

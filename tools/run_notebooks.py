@@ -25,9 +25,12 @@ from contextlib import suppress
 from copy import deepcopy
 from datetime import timedelta
 from pathlib import Path
+from queue import Empty
 
 import nbformat
 from ipykernel.kernelspec import get_kernel_dict
+from jupyter_client.asynchronous.client import AsyncKernelClient
+from jupyter_client.channels import AsyncZMQSocketChannel
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from nbclient import NotebookClient
@@ -37,7 +40,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell
 from nbstripout import strip_output
 from tqdm import tqdm
-from traitlets import default
+from traitlets import Type, default
 
 from data_fetch import DataError, find_data
 from files import atomic_path
@@ -54,11 +57,33 @@ from tools.check_notebooks import (
 PARAMETERS_TAG = "parameters"
 
 KERNEL_START_SECONDS = 300  # the first start on a slow disk; a cell may take as long as it needs
+POLL_SECONDS = 1  # between two looks for a reply
 MAX_LINE = 100  # characters of a source line in a message
 
 
 class NotebookError(Exception):
     """A notebook did not run to its end; the message names the cell and the error."""
+
+
+class PollingChannel(AsyncZMQSocketChannel):
+    """A channel on which no reply is overlooked.
+
+    nbclient answers a widget while it waits for the reply to a cell. `send` bypasses asyncio, and takes
+    the event of a reply that has just arrived with it: a wait without a time limit would then never end.
+    """
+
+    async def get_msg(self, timeout: float | None = None) -> dict:
+        """The next message. timeout: seconds, None for no limit. Raises queue.Empty after `timeout`."""
+        while timeout is None:
+            with suppress(Empty):
+                return await super().get_msg(timeout=POLL_SECONDS)
+        return await super().get_msg(timeout=timeout)
+
+
+class PollingClient(AsyncKernelClient):
+    """A kernel client that waits for replies on a PollingChannel."""
+
+    shell_channel_class = Type(PollingChannel)
 
 
 class ThisInterpreter(AsyncKernelManager):
@@ -68,6 +93,10 @@ class ThisInterpreter(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         """The specification of a kernel in this Python; none is looked up by name."""
         return KernelSpec(**get_kernel_dict())
+
+    @default("client_factory")
+    def _poll_for_replies(self) -> type:
+        return PollingClient
 
     @default("transport_encryption")
     def _encrypt_where_possible(self) -> str:
