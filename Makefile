@@ -18,7 +18,7 @@ REPRODUCE  := $(if $(DRY),--dry-run) $(if $(ENVIRONMENT),--environment $(ENVIRON
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help notebooks test lab tables measure reproduce train evaluate attack lint lock clean
+.PHONY: help notebooks test onnx lab tables measure reproduce train evaluate attack lint lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,7 +29,12 @@ notebooks: $(READY)  ## set up, find or download the data, run the four notebook
 test: $(READY)  ## set up, lint, check the committed notebooks, run the tests: ARGS="-k name" for some
 	$(PY) -m ruff check .
 	$(PY) -m tools.check_notebooks
-	$(PY) -m pytest -n auto --dist loadfile $(ARGS)
+	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
+
+onnx:  ## detect without PyTorch, in an environment of its own that holds only requirements-onnx.txt
+	$(PYTHON) -m venv $(VENV)/onnx
+	$(VENV)/onnx/bin/python -m pip install --quiet -r requirements-onnx.txt
+	$(VENV)/onnx/bin/python detect.py benchmarks/readme_figure/readme_figure.png | grep -q keypoints
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/1_load_and_visualize.ipynb $(ARGS)

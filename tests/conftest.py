@@ -16,6 +16,15 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 
+#: Files that take minutes. They start first, so that one worker is not left alone with them in the end.
+LONG_FILES = ("test_notebooks.py", "test_training.py")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Put the tests of LONG_FILES first; the order is the same in every worker."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
+
 @pytest.fixture(scope="session")
 def sample_folder(tmp_path_factory) -> Path:
     """A small synthetic sample: 8 identities."""
