@@ -20,12 +20,15 @@ from files import atomic_path, remove_leftovers, write_json
 if TYPE_CHECKING:
     import torch
 
-    from models import KeypointNetwork
+    from models import FaceFinder, KeypointNetwork
 
 SAVED_MODELS = Path(__file__).parent / "saved_models"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 ONNX_FILES = ("model.onnx", "model-int8.onnx")
 FORMAT = 2
+#: Runtimes and the file of a checkpoint folder that each of them reads.
+RUNTIMES = {"torch": WEIGHTS_FILE, "onnx": ONNX_FILES[0], "onnx-int8": ONNX_FILES[1]}
+FINDER = "face_finder"  # `model` in the config of a face finder
 WHOLE_VIEWS = ("letterbox", "stretch", "crop")
 TRAINED_ON = ("official", "identity", "validation", "sample", "own")
 MAX_CONFIG_BYTES = 10**6
@@ -222,20 +225,61 @@ class ModelConfig:
         version = values.get("format", 1)
         if version not in (1, FORMAT) or isinstance(version, bool):
             raise CheckpointError(f"format {shown(version)} is not {FORMAT}; use the release that wrote it")
-        values = _from_format_1(values) if version == 1 else values
-        names = {f.name for f in fields(cls)}
-        required = {f.name for f in fields(cls) if f.default is MISSING and f.default_factory is MISSING}
-        if unknown := set(values) - names:
-            raise CheckpointError(f"there is no field {', '.join(map(shown, sorted(unknown)))}")
-        if missing := required - set(values):
-            raise CheckpointError(f"the fields {', '.join(sorted(missing))} are missing")
-        pairs = {f.name for f in fields(cls) if f.metadata["rule"].count}
-        try:
-            return cls(
-                **{k: tuple(v) if k in pairs and isinstance(v, list) else v for k, v in values.items()}
-            )
-        except ValueError as error:
-            raise CheckpointError(str(error)) from error
+        return _config_from(cls, _from_format_1(values) if version == 1 else values)
+
+
+def _config_from(kind: type, values: dict):
+    """A config of the dataclass `kind`. Raises CheckpointError for fields that do not fit it."""
+    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+    if unknown := set(values) - {f.name for f in fields(kind)}:
+        raise CheckpointError(f"there is no field {', '.join(map(shown, sorted(unknown)))}")
+    if missing := required - set(values):
+        raise CheckpointError(f"the fields {', '.join(sorted(missing))} are missing")
+    pairs = {f.name for f in fields(kind) if f.metadata["rule"].count}
+    try:
+        return kind(**{k: tuple(v) if k in pairs and isinstance(v, list) else v for k, v in values.items()})
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+
+
+@dataclass(frozen=True)
+class FinderConfig:
+    """The numbers that belong to the weights of a face finder.
+
+    model, model_args: 'face_finder' and the arguments of `models.FaceFinder`.
+    long_side: larger side of the copy of an image that is searched, in pixels.
+    min_score: cells with a lower score give no box, 0 to 1.
+    The other fields are those of ModelConfig.
+    """
+
+    model: str = field(default=FINDER, metadata=rule(str, choices=(FINDER,)))
+    model_args: dict = field(default_factory=dict, metadata=rule(dict))
+    long_side: int = field(default=320, metadata=rule(int, low=32, high=4096))
+    min_score: float = field(default=0.2, metadata=rule(float, low=0, high=1))
+    trained_on: str = field(default="own", metadata=same_rule(ModelConfig, "trained_on"))
+    recipe: str = field(default="", metadata=same_rule(ModelConfig, "recipe"))
+    epochs: int = field(default=0, metadata=same_rule(ModelConfig, "epochs"))
+    seed: int = field(default=0, metadata=same_rule(ModelConfig, "seed"))
+    data_checksum: str = field(default="", metadata=same_rule(ModelConfig, "data_checksum"))
+    measured: dict = field(default_factory=dict, metadata=same_rule(ModelConfig, "measured"))
+    onnx: dict = field(default_factory=dict, metadata=same_rule(ModelConfig, "onnx"))
+    format: int = field(default=FORMAT, metadata=same_rule(ModelConfig, "format"))
+
+    def __post_init__(self):
+        """Raises ValueError for a value that its field may not have."""
+        check_fields(self)
+
+    def to_dict(self) -> dict:
+        """Values for config.json."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "FinderConfig":
+        """The config that `to_dict` gave these values.
+
+        Raises CheckpointError for a field that is unknown or has a value it may not have.
+        """
+        return _config_from(cls, values)
 
 
 #: Names of format 1 and what they are called now.
@@ -265,8 +309,8 @@ def _renamed_weight(name: str) -> str:
     return name.replace("trust.", "uncertainty.", 1) if name.startswith("trust.") else name
 
 
-def load_config(folder) -> ModelConfig:
-    """The config of a checkpoint folder.
+def load_config(folder) -> ModelConfig | FinderConfig:
+    """The config of a checkpoint folder: a FinderConfig for a face finder, else a ModelConfig.
 
     Raises CheckpointError if config.json is missing, damaged, or has a value that its field may not have.
     """
@@ -287,10 +331,27 @@ def load_config(folder) -> ModelConfig:
         raise CheckpointError(f"{path} is not JSON ({error}); fetch the checkpoint again") from error
     if not isinstance(values, dict):
         raise CheckpointError(f"{path} must hold an object, it holds a {type(values).__name__}")
+    kind = FinderConfig if values.get("model") == FINDER else ModelConfig
     try:
-        return ModelConfig.from_dict(values)
+        return kind.from_dict(values)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from error
+
+
+def load_model_config(folder) -> ModelConfig:
+    """The config of a keypoint network. Raises CheckpointError as `load_config`, and for a face finder."""
+    config = load_config(folder)
+    if not isinstance(config, ModelConfig):
+        raise CheckpointError(f"{folder} holds a face finder and no keypoint network")
+    return config
+
+
+def load_finder_config(folder) -> FinderConfig:
+    """The config of a face finder. Raises CheckpointError as `load_config`, and for a keypoint network."""
+    config = load_config(folder)
+    if not isinstance(config, FinderConfig):
+        raise CheckpointError(f"{folder} holds a keypoint network and no face finder")
+    return config
 
 
 # --- loading and saving -----------------------------------------------------------------------------
@@ -303,24 +364,44 @@ def load_checkpoint(name, device: "str | torch.device" = "cpu") -> "tuple[Keypoi
     device: where the network is put.
     Raises CheckpointError if there is no such checkpoint, or it is damaged.
     """
-    import torch
-
     from models import build_model, check_model
 
     folder = find_checkpoint(name)
-    config = load_config(folder)
+    config = load_model_config(folder)
     try:
         check_model(config.model, input_size=config.input_size, **config.model_args)
         model = build_model(config.model, input_size=config.input_size, **config.model_args)
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"{folder / CONFIG_FILE} describes no network of ours: {error}") from error
-    weights = _read_weights(folder / WEIGHTS_FILE)
+    return _with_weights(model, folder).to(device), config
+
+
+def load_face_finder(name, device: "str | torch.device" = "cpu") -> "tuple[FaceFinder, FinderConfig]":
+    """A face finder in eval mode and its config. Arguments and errors as for `load_checkpoint`."""
+    from models import FaceFinder
+
+    folder = find_checkpoint(name)
+    config = load_finder_config(folder)
     try:
-        model.load_state_dict(weights, strict=True)
+        model = FaceFinder(**config.model_args)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{folder / CONFIG_FILE} describes no face finder of ours: {error}") from error
+    return _with_weights(model, folder).to(device), config
+
+
+def _with_weights(model, folder: Path):
+    """The network in eval mode with the weights of a checkpoint folder.
+
+    Raises CheckpointError for weights that cannot be read, or are not those of this network.
+    """
+    import torch
+
+    try:
+        model.load_state_dict(_read_weights(folder / WEIGHTS_FILE), strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"the weights in {folder} do not fit its config: {error}") from error
     # The layout of training: naimishnet answers in 0.65 to 0.74 of the time, heatmapnet in 0.93 (LOG.md)
-    return model.to(device, memory_format=torch.channels_last).eval(), config
+    return model.to(memory_format=torch.channels_last).eval()
 
 
 def _read_weights(path: Path) -> "dict[str, torch.Tensor]":
@@ -348,7 +429,9 @@ def _check_finite(weights: "dict[str, torch.Tensor]", where: str) -> None:
             raise CheckpointError(f"{where}: the weights {name} are not finite numbers")
 
 
-def save_checkpoint(folder, model: "KeypointNetwork", config: ModelConfig, *, half: bool = False) -> Path:
+def save_checkpoint(
+    folder, model: "KeypointNetwork | FaceFinder", config: ModelConfig | FinderConfig, *, half: bool = False
+) -> Path:
     """Write config.json and model.safetensors into a folder, and return the folder.
 
     Other files in the folder stay, except ONNX files of other weights: they are removed.
@@ -434,6 +517,37 @@ def check_onnx(path, folder) -> None:
         raise CheckpointError(f"{path} is damaged or belongs to other weights; fetch it again, or {renew}")
 
 
+def open_onnx(path, threads: int = 0, *, check: bool = True):
+    """An ONNX Runtime session for a file on the CPU; needs the package onnxruntime.
+
+    threads: number of CPU threads of one call; 0 leaves it to ONNX Runtime.
+    check: the file must have the SHA-256 that the config beside it has for a file of this name.
+    Raises CheckpointError for a file that is missing, damaged or no ONNX file, ImportError where ONNX Runtime
+    is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(
+            "runtime='onnx' needs ONNX Runtime: pip install onnxruntime, or use runtime='torch'"
+        ) from error
+    path = Path(path)
+    renew = f"python export_onnx.py {path.parent}"
+    if not path.is_file():
+        raise CheckpointError(f"there is no {path}; make it: {renew}")
+    if check:
+        check_onnx(path, path.parent)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 4  # what is wrong with a file is in the exception
+    try:
+        return onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises a family of unrelated types
+        raise CheckpointError(
+            f"{path} cannot be read as an ONNX file ({error}); make it again: {renew}"
+        ) from error
+
+
 # --- finding --------------------------------------------------------------------------------------
 
 
@@ -466,6 +580,12 @@ def find_checkpoint(name, *, hub_seconds: float = HUB_SECONDS) -> Path:
     raise CheckpointError(
         f"no checkpoint named {text!r}: {reason}. saved_models/ has {', '.join(known) or 'none'}"
     )
+
+
+def shipped_networks() -> list[Path]:
+    """The folders in saved_models/ that hold a keypoint network, by name."""
+    folders = [path.parent for path in sorted(SAVED_MODELS.glob(f"*/{CONFIG_FILE}"))]
+    return [folder for folder in folders if isinstance(load_config(folder), ModelConfig)]
 
 
 def _download(name: str, seconds: float) -> Path:

@@ -57,8 +57,20 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
         "--overwrite", action="store_true", help="replace what an earlier run wrote in --output"
     )
     add("--checkpoint", metavar="NAME", help="name in saved_models/, folder, or OWNER/NAME on the hub")
-    add("--runtime", choices=("torch", "onnx", "onnx-int8"), default="torch")
+    add(
+        "--runtime",
+        choices=("auto", "torch", "onnx", "onnx-int8"),
+        default="auto",
+        help="auto (default): onnx where ONNX Runtime is installed and the device is cpu, else torch",
+    )
     add("--device", default="cpu", help="for the runtime torch: cpu, cuda, mps (default cpu)")
+    add(
+        "--face-detector",
+        choices=("finder", "haar", "yunet"),
+        help="finder: our own network (default where the checkpoint estimates confidence); haar: OpenCV's "
+        "cascades; yunet: needs --yunet-model",
+    )
+    add("--yunet-model", metavar="FILE", help="face_detection_yunet_2023mar.onnx of OpenCV's model zoo")
     add("--min-confidence", type=_share, metavar="P", help="drop faces with less, 0 to 1 (default 0.5)")
     add(
         "--workers",
@@ -69,7 +81,10 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     add("--batch", type=_number(1, 65536), default=32, metavar="N", help="images per batch (default 32)")
     add("--engine", choices=("local", "ray"), default="local", help="ray needs requirements-ray.txt")
     add("--debug", action="store_true", help="show the traceback of an error")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    if (args.face_detector == "yunet") != bool(args.yunet_model):
+        parser.error("--face-detector yunet and --yunet-model FILE belong together")
+    return args
 
 
 def _share(text: str) -> float:
@@ -99,6 +114,7 @@ class Run:
     """One run of the command: what to do, and what was done."""
 
     def __init__(self, args: argparse.Namespace):
+        from detector.face_finders import YuNetFaceDetector
         from detector.folder import common_base, expand_globs, is_video
         from detector.predictor import DEFAULT_CHECKPOINT, MIN_CONFIDENCE
 
@@ -115,10 +131,14 @@ class Run:
             args.output or args.draw or args.resume or args.overwrite or args.format == "pts" or self.videos
         )
         self.output = Path(args.output or DEFAULT_OUTPUT) if to_files or not single else None
+        face_detector = args.face_detector
+        if face_detector == "yunet":
+            face_detector = YuNetFaceDetector(args.yunet_model)
         self.load = {
             "name": args.checkpoint or DEFAULT_CHECKPOINT,
             "device": args.device,
             "runtime": args.runtime,
+            "face_detector": face_detector,
             "min_confidence": MIN_CONFIDENCE if args.min_confidence is None else args.min_confidence,
         }
 
@@ -159,12 +179,15 @@ class Run:
     def _settings(self) -> dict:
         """The settings that the results depend on; --resume compares them with those of the earlier run."""
         from checkpoint import CONFIG_FILE, find_checkpoint
-        from detector.predictor import RUNTIMES
+        from detector.predictor import RUNTIMES, choose_runtime
 
         folder = find_checkpoint(self.load["name"])
+        if self.args.runtime == "auto":
+            self.load["runtime"] = choose_runtime(folder, self.args.device)
         return {
             **{key: self.load[key] for key in ("name", "runtime", "min_confidence")},
-            "weights": _hash_of(folder / RUNTIMES[self.args.runtime]),
+            "face_detector": self.args.face_detector,
+            "weights": _hash_of(folder / RUNTIMES[self.load["runtime"]]),
             "config": _hash_of(folder / CONFIG_FILE),
             "drawn": self.args.draw,
             "folder": os.getcwd(),
@@ -237,7 +260,9 @@ class Run:
         first = list(islice(paths, FEW + 1))
         workers = args.workers
         if workers is None:
-            workers = workers_for(available_cores()) if len(first) > FEW else 0
+            # the ONNX runtimes use all cores, and need no PyTorch as worker processes do
+            many = len(first) > FEW and self.load["runtime"] == "torch"
+            workers = workers_for(available_cores()) if many else 0
         return detect_paths(self.detector, chain(first, paths), workers=workers, **options)
 
     def _write(self) -> None:

@@ -3,9 +3,12 @@
     python export_onnx.py heatmapnet              # model.onnx and model-int8.onnx beside the weights
     python export_onnx.py runs/mine/checkpoint --only model.onnx
 
-Input: images (N, 1, S, S) float32 in the config's gray range. Outputs: keypoints (N, 68, 2) and radius
-(N, 68) in the network's unit, confidence (N,). The convolutions of the int8 file have 8 bits; the ranges of
-their activations are measured on training images. The config then holds the SHA-256 of both files.
+A keypoint network: input images (N, 1, S, S) float32 in the config's gray range; outputs keypoints (N, 68, 2)
+and radius (N, 68) in the network's unit, confidence (N,). A face finder: input images (1, 1, H, W) float32 in
+[0, 1], H and W multiples of 32; outputs scores (1, H/8, W/8), 0 to 1, and boxes (1, 4, H/8, W/8) in pixels.
+
+The convolutions of the int8 file have weights of 7 and activations of 8 bits; the ranges of the activations
+are measured on training images. The config then holds the SHA-256 of both files.
 """
 
 import argparse
@@ -19,16 +22,22 @@ import torch
 from checkpoint import (
     ONNX_FILES,
     CheckpointError,
+    FinderConfig,
     ModelConfig,
     find_checkpoint,
     load_checkpoint,
+    load_config,
+    load_face_finder,
     record_onnx,
 )
 from data_fetch import find_data
 from data_load import SPLITS, FacialKeypointsDataset, load_split
+from detector.face_finders import FINDER_OUTPUTS
 from detector.predictor import ONNX_OUTPUTS, crops_to_batch, keypoints_matrix, predict_keypoints
 from files import atomic_path, remove_leftovers, run_command
 from geometry import whole_image_matrix
+from models import FaceFinder
+from training.composites import CompositeScenes
 
 CALIBRATION_IMAGES = 128
 MIN_HALF_SIZE = 1024  # values; float16 saves next to nothing in smaller weights
@@ -47,18 +56,38 @@ class _Estimator(torch.nn.Module):
 
 def export(model: torch.nn.Module, path) -> None:
     """Write a network in eval mode as float32 ONNX. The batch size stays free."""
+    _write_onnx(
+        _Estimator(model).eval(),
+        torch.zeros(2, 1, model.input_size, model.input_size),
+        path,
+        output_names=list(ONNX_OUTPUTS),
+        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=4096)}},
+    )
+
+
+def export_finder(model: torch.nn.Module, path) -> None:
+    """Write a face finder in eval mode as float32 ONNX: one image of any size that is a multiple of 32."""
+    height, width = (FaceFinder.multiple * torch.export.Dim(name, min=2, max=256) for name in ("h", "w"))
+    _write_onnx(
+        model.eval(),
+        torch.zeros(1, 1, 128, 160),
+        path,
+        output_names=list(FINDER_OUTPUTS),
+        dynamic_shapes={"x": {2: height, 3: width}},
+    )
+
+
+def _write_onnx(model: torch.nn.Module, example: torch.Tensor, path, **options) -> None:
     from onnxscript import optimizer
 
-    example = torch.zeros(2, 1, model.input_size, model.input_size)
     program = torch.onnx.export(
-        _Estimator(model).eval(),
+        model,
         (example,),
         dynamo=True,
         verbose=False,
         input_names=["images"],
-        output_names=list(ONNX_OUTPUTS),
-        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1, max=4096)}},
         optimize=False,  # it would fold batch norm into the weights, which float16 then cannot hold exactly
+        **options,
     )
     optimizer.fold_constants(program.model)
     optimizer.remove_unused_nodes(program.model)
@@ -104,6 +133,8 @@ def quantize(path, batches: list[np.ndarray], target) -> None:
     """Write the int8 version of an ONNX file.
 
     batches: images (N, 1, S, S) to measure the ranges of activations on. target: the path to write.
+    Activations have 8 bits, weights 7: x86 processors without VNNI add up their products in 16 bits, which
+    would overflow with weights of 8 bits.
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -126,6 +157,7 @@ def quantize(path, batches: list[np.ndarray], target) -> None:
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Add", "Relu", "Resize"],
             per_channel=True,
+            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
@@ -141,6 +173,12 @@ def calibration_batches(model, config: ModelConfig, dataset: FacialKeypointsData
     return [crops_to_batch(images, matrices, config) for matrices in (starts, ends)]
 
 
+def finder_batches(dataset: FacialKeypointsDataset) -> list[np.ndarray]:
+    """Inputs (1, 1, S, S) of a face finder: composites of training images."""
+    scenes = CompositeScenes(dataset, length=CALIBRATION_IMAGES)
+    return [scenes[index]["image"][None].numpy() for index in range(len(scenes))]
+
+
 def export_checkpoint(name: str, data_folder, only: str | None = None) -> list[Path]:
     """Write the ONNX files of a checkpoint beside its weights, and return their paths.
 
@@ -149,18 +187,22 @@ def export_checkpoint(name: str, data_folder, only: str | None = None) -> list[P
     Raises CheckpointError for a checkpoint that is missing or damaged, or a folder that cannot be written.
     """
     folder = find_checkpoint(name)
-    model, config = load_checkpoint(folder)
+    is_finder = isinstance(load_config(folder), FinderConfig)
+    model, config = load_face_finder(folder) if is_finder else load_checkpoint(folder)
     plain, small = (folder / file for file in ONNX_FILES)
     written = [plain]
     try:
         remove_leftovers(folder)
-        export(model, plain)
+        (export_finder if is_finder else export)(model, plain)
         record_onnx(plain)
         if only != plain.name:
             # a checkpoint of the sample or of own data was trained on the training images there are
             split = config.trained_on if config.trained_on in SPLITS else "official"
             dataset = load_split(data_folder, split, "train")
-            quantize(plain, calibration_batches(model, config, dataset), small)
+            batches = (
+                finder_batches(dataset) if is_finder else calibration_batches(model, config, dataset)
+            )
+            quantize(plain, batches, small)
             record_onnx(small)
             written.append(small)
     except OSError as error:

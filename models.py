@@ -554,6 +554,67 @@ class HeatmapNet(KeypointNetwork):
         return keypoints, *self.uncertainty(inputs)
 
 
+# --- the face finder -----------------------------------------------------------------------------
+
+
+class FaceFinder(nn.Module):
+    """A small fully convolutional network: a gray image of any size in, a score and a box at each cell out.
+
+    A cell covers 8x8 pixels. The score is high at the cell of a face's centre; the box there is the square
+    around the face, 1.2 times as large as the larger side of the box around its keypoints. Source: Zhou et
+    al., "Objects as Points", 2019 (CenterNet), on a feature pyramid (Lin et al., CVPR 2017).
+
+    width: channels at 1/4 of the image size, 4 to 128; the levels below have 2, 3 and 4 times as many.
+    """
+
+    stride = 8  # pixels per cell
+    multiple = 32  # height and width of the input are multiples of it
+
+    def __init__(self, width: int = 20):
+        super().__init__()
+        _check_argument("width", width, int, 4, 128)
+        fine, middle, coarse = 2 * width, 3 * width, 4 * width
+        self.stem = nn.Sequential(
+            *_conv_norm(1, 16, stride=2), nn.ReLU(), *_conv_norm(16, width, stride=2), nn.ReLU()
+        )
+        levels = ((width, fine, 1), (fine, middle, 2), (middle, coarse, 1))  # 1/8, 1/16, 1/32
+        self.down = nn.ModuleList(nn.Sequential(*_level(*level)) for level in levels)
+        self.lateral = nn.ModuleList(nn.Conv2d(c, fine, 1) for c in (fine, middle, coarse))
+        self.smooth = nn.Sequential(*_conv_norm(fine, fine), nn.ReLU())
+        self.head = nn.Conv2d(fine, 4, 1)  # logit of the score, offset in x and y, logarithm of the side
+        nn.init.zeros_(self.head.bias)
+        nn.init.constant_(self.head.bias[0], -4.0)  # faces are rare: the first scores are near 0.02
+
+    def maps(self, x: torch.Tensor) -> torch.Tensor:
+        """Images (B, 1, H, W), gray 0 to 1, to (B, 4, H/8, W/8), all in cells.
+
+        Channels: logit of the score; x and y of the face's centre relative to the cell's; ln of the side.
+        Raises ValueError for another shape, and for sides that are no multiples of 32.
+        """
+        if x.ndim != 4 or x.shape[1] != 1 or x.shape[2] % self.multiple or x.shape[3] % self.multiple:
+            raise ValueError(
+                f"FaceFinder expects (B, 1, H, W) with H and W multiples of {self.multiple}, got "
+                f"{tuple(x.shape)}"
+            )
+        fine = self.down[0](self.stem(2 * x - 1))
+        middle = self.down[1](fine)
+        merged = self.lateral[2](self.down[2](middle))
+        for level, lateral in ((middle, self.lateral[1]), (fine, self.lateral[0])):
+            merged = lateral(level) + F.interpolate(merged, scale_factor=2.0, mode="nearest")
+        return self.head(self.smooth(merged))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores (B, H/8, W/8), 0 to 1, and boxes (B, 4, H/8, W/8), box_xyxy in pixels of the input."""
+        maps = self.maps(x)
+        ones = torch.ones_like(maps[:, 0])
+        columns, rows = ones.cumsum(2) - 0.5, ones.cumsum(1) - 0.5  # centres of the cells, as edges count
+        x_centre = (columns + maps[:, 1]) * self.stride
+        y_centre = (rows + maps[:, 2]) * self.stride
+        half = maps[:, 3].clamp(-4, 6).exp() * (self.stride / 2)
+        boxes = torch.stack([x_centre - half, y_centre - half, x_centre + half, y_centre + half], dim=1)
+        return maps[:, 0].sigmoid(), boxes
+
+
 # --- size and cost -------------------------------------------------------------------------------
 
 

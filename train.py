@@ -15,6 +15,7 @@ from checkpoint import save_checkpoint
 from data_fetch import data_checksum, find_data
 from data_load import SPLITS
 from files import run_command
+from training.finder import FINDER_RECIPES, FinderRecipe, train_finder
 from training.loop import check_options, train
 from training.recipes import RECIPES, get_recipe
 
@@ -25,7 +26,8 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = parser.add_argument
-    add("--recipe", required=True, help=f"network and training settings: {', '.join(sorted(RECIPES))}")
+    names = sorted([*RECIPES, *FINDER_RECIPES])
+    add("--recipe", required=True, help=f"network and training settings: {', '.join(names)}")
     add(
         "--split",
         choices=SPLITS,
@@ -99,6 +101,8 @@ def check_writable(folder) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, save, print one line, and return the exit code."""
+    if args.recipe in FINDER_RECIPES:
+        return run_finder(args, FINDER_RECIPES[args.recipe].override(changes_of(args.set)))
     recipe = get_recipe(args.recipe).override(changes_of(args.set))
     options = {"seed": args.seed, "validate": args.validate, "num_workers": args.workers}
     check_options(recipe, minutes=args.minutes, **options)
@@ -125,6 +129,36 @@ def run(args: argparse.Namespace) -> int:
         epochs = f"{len(result.history)} of {recipe.epochs} epochs (stopped early)"
     nme = 100 * result.history[-1]["nme"]
     print(f"{result.folder / 'checkpoint'}: {epochs}, training NME {nme:.2f} %")
+    return 0
+
+
+def run_finder(args: argparse.Namespace, recipe: FinderRecipe) -> int:
+    """Train a face finder, save, print one line, and return the exit code."""
+    refused = {"--validate": args.validate, "--minutes": args.minutes}
+    refused["--mixed-precision"] = args.mixed_precision != "no"
+    for option in (name for name, value in refused.items() if value):
+        raise ValueError(f"{option} is not for the face finder; leave it out")
+    run_folder = args.run or f"runs/{recipe.name}-{args.split}-{args.seed}"
+    for folder in filter(None, (run_folder, args.export)):
+        check_writable(folder)
+    data = find_data(force_sample=args.data == "sample")
+    model, config, history = train_finder(
+        recipe,
+        data.folder,
+        split=args.split,
+        run_folder=run_folder,
+        seed=args.seed,
+        resume=args.resume,
+        data_checksum=data_checksum(data.folder),
+        trained_on="sample" if data.is_sample else args.split,
+        num_workers=args.workers,
+    )
+    if args.export:
+        save_checkpoint(args.export, model, config, half=args.half)
+    print(
+        f"{Path(run_folder) / 'checkpoint'}: {len(history)} epochs, loss {history[-1]['loss']:.3f}, "
+        f"{history[-1]['false_positives']:.2f} false positives per image without faces"
+    )
     return 0
 
 

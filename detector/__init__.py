@@ -9,6 +9,7 @@ from detector.face_finders import (
     FixedBoxes,
     HaarFaceDetector,
     MultiCascadeDetector,
+    NetworkFaceFinder,
     ReducedSearch,
     YuNetFaceDetector,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "HaarFaceDetector",
     "KeypointDetector",
     "MultiCascadeDetector",
+    "NetworkFaceFinder",
     "ReducedSearch",
     "YuNetFaceDetector",
     "predict_keypoints",

@@ -1,5 +1,6 @@
 """Face finders: called with an image, each returns boxes (N, 4) box_xyxy in pixels of that image.
 
+    NetworkFaceFinder     our own small network, in saved_models/face_finder; the default
     HaarFaceDetector      one Haar cascade of OpenCV; the teaching example and the `haar` protocol
     MultiCascadeDetector  frontal and profile cascade on the image and its flipped copy, permissive settings
     YuNetFaceDetector     a small network that OpenCV runs; its weights are not in this repository
@@ -10,6 +11,7 @@ All of them may be called from several threads at once and sent to other process
 `KeypointDetector(face_detector=...)` also takes any function of yours with the same signature.
 """
 
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,9 +20,21 @@ from pathlib import Path
 
 import numpy as np
 
+from checkpoint import (
+    FINDER,
+    RUNTIMES,
+    CheckpointError,
+    find_checkpoint,
+    load_face_finder,
+    load_finder_config,
+    open_onnx,
+)
 from files import cv2
 from geometry import box_iou, check_box, flip_image
 
+HELD_OUT_FINDER = f"{FINDER}-identity"
+FINDER_OUTPUTS = ("scores", "boxes")
+CELL_MULTIPLE = 32  # models.FaceFinder.multiple, which cannot be imported without PyTorch
 FRONTAL, PROFILE = "haarcascade_frontalface_default.xml", "haarcascade_profileface.xml"
 
 
@@ -162,7 +176,193 @@ def merge_boxes(boxes: Sequence[np.ndarray], min_iou: float = 0.6) -> np.ndarray
     return np.array([np.mean(group, axis=0) for group in groups]).reshape(-1, 4)
 
 
-# --- a face detection network -------------------------------------------------------------------
+# --- our own network ----------------------------------------------------------------------------
+
+
+class _TorchFinder:
+    """Runs a `models.FaceFinder` on the device of its weights."""
+
+    def __init__(self, model):
+        self.model = model.eval()
+
+    def __call__(self, gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(1, 1, H, W) float32 to scores (1, h, w) and boxes (1, 4, h, w)."""
+        import torch
+
+        with torch.inference_mode():
+            images = torch.from_numpy(gray).to(next(self.model.parameters()).device)
+            return tuple(values.float().cpu().numpy() for values in self.model(images))
+
+
+class _OnnxFinder:
+    """Runs the ONNX file of a face finder on the CPU. Pickle keeps the path."""
+
+    def __init__(self, path: Path, threads: int = 0):
+        self.path, self.threads = path, threads
+        self._open(threads)
+
+    def _open(self, threads: int) -> None:
+        self.session, self.process = open_onnx(self.path, threads), os.getpid()
+        names = [value.name for value in (*self.session.get_inputs(), *self.session.get_outputs())]
+        if names != ["images", *FINDER_OUTPUTS]:
+            raise CheckpointError(
+                f"{self.path} is no face finder: its inputs and outputs are {', '.join(names)}"
+            )
+
+    def __call__(self, gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(1, 1, H, W) float32 to scores (1, h, w) and boxes (1, 4, h, w)."""
+        if os.getpid() != self.process:  # a forked process lacks the threads of the session
+            self._open(1)
+        return tuple(self.session.run(FINDER_OUTPUTS, {"images": gray}))
+
+    def __reduce__(self):
+        return _OnnxFinder, (self.path, self.threads)
+
+
+class NetworkFaceFinder:
+    """Boxes that may be faces, by our own network (`models.FaceFinder`), in one pass over a reduced copy.
+
+    Each box is the square around a face, 1.2 times as large as the larger side of the box around its
+    keypoints. There are false positives, which the keypoint network then filters.
+
+    network: called with gray images (1, 1, H, W) float32 in [0, 1], H and W multiples of 32; returns scores
+        (1, h, w) and boxes (1, 4, h, w), box_xyxy in pixels of the input, as arrays.
+    long_side: larger side of the copy, in pixels; smaller images are not enlarged. Faces below 9 px in the
+        copy are not found: for many small faces in a large photo, take a larger one.
+    min_score: cells with a lower score give no box, 0 to 1.
+    max_boxes: limit for the number of boxes; those with the highest scores stay.
+
+    Raises ValueError for values out of range.
+    """
+
+    redetect_every = 5  # frames between two searches of a video: a search takes a few milliseconds
+
+    def __init__(
+        self,
+        network: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
+        long_side: int = 320,
+        min_score: float = 0.2,
+        max_boxes: int = 100,
+    ):
+        if long_side < CELL_MULTIPLE or not 0 <= min_score <= 1 or max_boxes < 1:
+            raise ValueError(
+                f"a face finder needs a long_side of at least {CELL_MULTIPLE}, a min_score from 0 to 1 and "
+                f"max_boxes of at least 1; got {long_side}, {min_score} and {max_boxes}"
+            )
+        self.network, self.long_side = network, long_side
+        self.min_score, self.max_boxes = min_score, max_boxes
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str = FINDER, *, runtime: str = "torch", device: str = "cpu", threads: int = 0, **changes
+    ) -> "NetworkFaceFinder":
+        """A face finder with the weights of a checkpoint.
+
+        name: a checkpoint of saved_models/, a folder, or OWNER/NAME on the hub.
+        runtime, device, threads: as for `KeypointDetector.from_pretrained`.
+        changes: long_side, min_score or max_boxes in place of the checkpoint's.
+        Raises ValueError for an unknown runtime, CheckpointError for a checkpoint that is missing, damaged or
+        holds no face finder.
+        """
+        if runtime not in RUNTIMES:
+            raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+        if runtime == "torch":
+            model, config = load_face_finder(name, device)
+            network = _TorchFinder(model)
+        else:
+            folder = find_checkpoint(name)
+            config = load_finder_config(folder)
+            network = _OnnxFinder(folder / RUNTIMES[runtime], threads)
+        return cls(network, **({"long_side": config.long_side, "min_score": config.min_score} | changes))
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """Boxes (N, 4) float64 of an HxWx3 uint8 RGB image, those with the highest scores first."""
+        return self.scored(image)[0]
+
+    def scored(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Boxes (N, 4) float64 and their scores (N,), 0 to 1, the highest first."""
+        gray, scale_xy = finder_input(image, self.long_side)
+        scores, boxes = self.network(gray)
+        boxes, scores = peak_boxes(scores[0], boxes[0], self.min_score)
+        keep = suppress(boxes, scores)[: self.max_boxes]
+        return boxes[keep] / np.tile(scale_xy, 2), scores[keep]
+
+
+def finder_input(image: np.ndarray, long_side: int) -> tuple[np.ndarray, np.ndarray]:
+    """The input (1, 1, H, W) of a face finder, and its scale (x, y) relative to the image.
+
+    The image, HxWx3 uint8 RGB, is reduced to `long_side`, and its last row and column are repeated until H
+    and W are multiples of 32.
+    """
+    height, width = image.shape[:2]
+    factor = min(1.0, long_side / max(height, width))
+    new_w, new_h = max(round(width * factor), 1), max(round(height * factor), 1)
+    if (new_w, new_h) != (width, height):
+        image = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA)
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    more_h, more_w = -new_h % CELL_MULTIPLE, -new_w % CELL_MULTIPLE
+    gray = cv2.copyMakeBorder(gray, 0, more_h, 0, more_w, cv2.BORDER_REPLICATE)
+    return (gray.astype(np.float32) / 255)[None, None], np.array([new_w / width, new_h / height])
+
+
+def peak_boxes(scores: np.ndarray, boxes: np.ndarray, min_score: float) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4) float64 and scores (N,) of the cells that are the highest of their 3x3 neighbours.
+
+    scores: (h, w). boxes: (4, h, w). Cells below min_score are left out. The highest score comes first.
+    """
+    peaks = (scores >= cv2.dilate(scores, np.ones((3, 3), np.uint8))) & (scores >= min_score)
+    found, their = boxes[:, peaks].T.astype(np.float64), scores[peaks]
+    order = np.argsort(-their, kind="stable")
+    return found[order], their[order]
+
+
+def suppress(boxes: np.ndarray, scores: np.ndarray, max_iou: float = 0.45) -> list[int]:
+    """Indices of the boxes (N, 4) that overlap no box of a higher score by more than max_iou.
+
+    This is non-maximum suppression.
+    """
+    kept: list[int] = []
+    for index in np.argsort(-scores, kind="stable"):
+        if all(box_iou(boxes[index], boxes[other]) <= max_iou for other in kept):
+            kept.append(int(index))
+    return kept
+
+
+def default_face_finder(trained_on: str, runtime: str = "torch", device: str = "cpu", threads: int = 0):
+    """The face finder that goes with a keypoint network: the one that was trained on the same people.
+
+    trained_on: of the keypoint network's config. Those of `identity` and `validation` get the held-out face
+    finder, all others the one that knows everybody.
+    """
+    name = HELD_OUT_FINDER if trained_on in ("identity", "validation") else FINDER
+    return NetworkFaceFinder.from_pretrained(name, runtime=runtime, device=device, threads=threads)
+
+
+def build_face_detector(
+    name: str,
+    *,
+    filtered: bool,
+    trained_on: str = "own",
+    runtime: str = "torch",
+    device: str = "cpu",
+    threads: int = 0,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The face detector called `name`: 'finder' is our own network, 'haar' the Haar cascades of OpenCV.
+
+    filtered: the keypoint network filters boxes by confidence, so 'haar' may be permissive.
+    trained_on, runtime, device, threads: as for `default_face_finder`.
+    Raises ValueError for another name.
+    """
+    if name == "finder":
+        return default_face_finder(trained_on, runtime, device, threads)
+    if name == "haar":
+        return MultiCascadeDetector() if filtered else HaarFaceDetector()
+    raise ValueError(
+        f"face_detector must be 'finder', 'haar' or a function from image to boxes, got {name!r}"
+    )
+
+
+# --- YuNet --------------------------------------------------------------------------------------
 
 
 def _load_yunet(path: str, min_score: float):

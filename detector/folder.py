@@ -16,7 +16,6 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
 
 from detector.outputs import CAMERA, VIDEO_SUFFIXES, output_path, overlay_name
 from detector.overlay import draw_faces, encode_image
@@ -163,7 +162,7 @@ class SearchedImage:
     error: str = ""
 
 
-class ImageSearch(Dataset):
+class ImageSearch:
     """Images and their proposed boxes, indexed by path."""
 
     def __init__(self, face_detector: Callable[[np.ndarray], np.ndarray]):
@@ -266,13 +265,23 @@ def _message(error: Exception) -> str:
 
 
 def _search(paths: Iterable[str], face_detector: Callable, workers: int) -> Iterator[SearchedImage]:
-    """The images of the paths with their boxes, in order, from a DataLoader."""
+    """The images of the paths with their boxes, in order; from a DataLoader of PyTorch if there are workers.
+
+    Raises ImportError for workers where PyTorch is not installed.
+    """
+    search = ImageSearch(face_detector)
+    if not workers:
+        return map(search.__getitem__, paths)
+    try:
+        from torch.utils.data import DataLoader
+    except ImportError as error:
+        raise ImportError(f"worker processes need PyTorch ({error}); use --workers 0") from error
     loader = DataLoader(
-        ImageSearch(face_detector),
+        search,
         batch_size=None,
         sampler=paths,
         num_workers=workers,
-        prefetch_factor=AHEAD if workers else None,
+        prefetch_factor=AHEAD,
         collate_fn=_as_it_is,
         worker_init_fn=_prepare_worker,
     )

@@ -8,18 +8,26 @@
 The way of an image: `KeypointDetector.__call__`, `detect_batch`, `predict`, the runtime, the network.
 """
 
+import importlib.util
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
-from checkpoint import CheckpointError, ModelConfig, check_onnx, find_checkpoint, load_checkpoint, load_config
-from detector.face_finders import HaarFaceDetector, MultiCascadeDetector
+from checkpoint import (
+    RUNTIMES,
+    CheckpointError,
+    ModelConfig,
+    find_checkpoint,
+    load_checkpoint,
+    load_model_config,
+    open_onnx,
+)
+from detector.face_finders import HaarFaceDetector, MultiCascadeDetector, build_face_detector
 from files import to_gray, to_rgb
 from geometry import (
     box_from_keypoints,
@@ -38,14 +46,16 @@ from geometry import (
     warp,
 )
 from landmarks import FLIP_ORDER, NUM_KEYPOINTS, check_keypoints
-from models import KeypointNetwork
+
+if TYPE_CHECKING:
+    import torch
+
+    from models import KeypointNetwork
 
 DEFAULT_CHECKPOINT = "heatmapnet"
 MIN_CONFIDENCE = 0.5
 BATCH = 64  # crops in one call of the network
 MAX_BOX_SIDE = 100  # in sides of the image: a larger box is a mistake, and its crop shows next to nothing
-#: Runtimes and the file of a checkpoint folder that each of them reads.
-RUNTIMES = {"torch": "model.safetensors", "onnx": "model.onnx", "onnx-int8": "model-int8.onnx"}
 ONNX_OUTPUTS = ("keypoints", "confidence", "radius")
 
 
@@ -114,18 +124,25 @@ class TorchRuntime:
         `estimate`, that one is called and also returns confidence and radius.
     """
 
-    def __init__(self, model: torch.nn.Module):
+    def __init__(self, model: "torch.nn.Module"):
         self.model = model.eval()
 
-    @torch.inference_mode()
     def __call__(self, batch: np.ndarray) -> Estimates:
         """Crops (N, 1, S, S) float32 to answers in the unit of the network."""
-        device = next(self.model.parameters()).device
-        images = torch.from_numpy(batch).to(device)
-        if not hasattr(self.model, "estimate"):
-            keypoints = self.model(images).float().cpu().numpy()
-            return Estimates.empty(len(batch))._replace(keypoints=keypoints)
-        return Estimates(*(values.float().cpu().numpy() for values in self.model.estimate(images)))
+        import torch
+
+        with torch.inference_mode():
+            device = next(self.model.parameters()).device
+            images = torch.from_numpy(batch).to(device)
+            if not hasattr(self.model, "estimate"):
+                keypoints = self.model(images).float().cpu().numpy()
+                return Estimates.empty(len(batch))._replace(keypoints=keypoints)
+            return Estimates(*(values.float().cpu().numpy() for values in self.model.estimate(images)))
+
+
+def _as_runtime(network) -> Callable[[np.ndarray], Estimates]:
+    """A runtime for a PyTorch network; any other callable is one already."""
+    return TorchRuntime(network) if hasattr(network, "state_dict") else network
 
 
 class OnnxRuntime:
@@ -140,29 +157,8 @@ class OnnxRuntime:
     """
 
     def __init__(self, path, threads: int = 0, config: ModelConfig | None = None):
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise ImportError(
-                "runtime='onnx' needs ONNX Runtime: pip install onnxruntime, or use runtime='torch'"
-            ) from error
         path = Path(path)
-        if not path.is_file():
-            raise CheckpointError(f"there is no {path}; make it: python export_onnx.py {path.parent}")
-        if config is not None:
-            check_onnx(path, path.parent)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4  # what is wrong with a file is in the exception
-        try:
-            self.session = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # ONNX Runtime raises a family of unrelated types
-            raise CheckpointError(
-                f"{path} cannot be read as an ONNX file ({error}); make it again: "
-                f"python export_onnx.py {path.parent}"
-            ) from error
+        self.session = open_onnx(path, threads, check=config is not None)
         self._check_shapes(path, None if config is None else config.input_size)
 
     def _check_shapes(self, path: Path, size: int | None) -> None:
@@ -227,7 +223,7 @@ def predict(
         is the square around the keypoints of the pass before.
     passes: number of passes; 0 for that of the config.
     """
-    network = TorchRuntime(network) if isinstance(network, torch.nn.Module) else network
+    network = _as_runtime(network)
     passes = passes or config.passes
     found = Estimates.empty(len(images))
     for start in range(0, len(images), BATCH):
@@ -318,13 +314,22 @@ def check_boxes(boxes_xyxy, image: np.ndarray) -> list[np.ndarray]:
     return boxes
 
 
+def choose_runtime(folder: Path, device: str = "cpu") -> str:
+    """The runtime that 'auto' stands for: 'onnx' where it can be used, else 'torch'.
+
+    It can be used on the CPU, where ONNX Runtime is installed and the checkpoint folder has its file.
+    """
+    has_onnx = importlib.util.find_spec("onnxruntime") is not None
+    return "onnx" if has_onnx and str(device) == "cpu" and (folder / RUNTIMES["onnx"]).is_file() else "torch"
+
+
 class KeypointDetector:
     """Finds faces and their 68 keypoints.
 
     model: a PyTorch network or a runtime. config: its config.
     face_detector: called with an image, returns boxes (N, 4) box_xyxy (detector/face_finders.py). By default
-        MultiCascadeDetector where the network estimates confidence and can filter its boxes, else
-        HaarFaceDetector.
+        cascades, which need no weights: MultiCascadeDetector where the network estimates confidence and can
+        filter its boxes, else HaarFaceDetector.
     min_confidence: faces with less confidence are not reported, 0 to 1. Faces of given boxes always are.
 
     Threads: one detector may be used by several threads at once; each gets the answers that it would get
@@ -334,13 +339,14 @@ class KeypointDetector:
 
     def __init__(
         self,
-        model: KeypointNetwork | Callable[[np.ndarray], Estimates],
+        model: "KeypointNetwork | Callable[[np.ndarray], Estimates]",
         config: ModelConfig,
         face_detector: Callable[[np.ndarray], np.ndarray] | None = None,
         min_confidence: float = MIN_CONFIDENCE,
     ):
-        self.network = TorchRuntime(model) if isinstance(model, torch.nn.Module) else model
+        self.network = _as_runtime(model)
         self.config = config
+        self.name = config.model
         default = MultiCascadeDetector if config.has_uncertainty else HaarFaceDetector
         self.face_detector = face_detector or default()
         self.min_confidence = min_confidence
@@ -351,17 +357,23 @@ class KeypointDetector:
         name: str = DEFAULT_CHECKPOINT,
         *,
         device: str = "cpu",
-        runtime: str = "torch",
-        face_detector: Callable[[np.ndarray], np.ndarray] | None = None,
+        runtime: str = "auto",
+        threads: int = 0,
+        face_detector: str | Callable[[np.ndarray], np.ndarray] | None = None,
         min_confidence: float = MIN_CONFIDENCE,
     ) -> "KeypointDetector":
         """A detector with the weights of a checkpoint.
 
         name: a checkpoint of saved_models/, a checkpoint folder, or OWNER/NAME on the hub.
         device: 'cpu', 'cuda' or another PyTorch device; only for runtime='torch'.
-        runtime: 'torch', 'onnx' (model.onnx beside the weights) or 'onnx-int8' (model-int8.onnx). The ONNX
-            runtimes use the CPU.
-        face_detector, min_confidence: as in KeypointDetector.
+        runtime: 'torch', 'onnx' (model.onnx beside the weights), 'onnx-int8' (model-int8.onnx) or 'auto':
+            'onnx' where it can be used, else 'torch' (`choose_runtime`). The ONNX runtimes use the CPU.
+        threads: CPU threads of one call of an ONNX runtime; 0 leaves it to ONNX Runtime. For 'torch' use
+            `torch.set_num_threads`.
+        face_detector: a function as in KeypointDetector, 'finder' (our own face finder, with the same
+            runtime) or 'haar' (cascades). By default 'finder' where the network estimates confidence and can
+            filter its boxes, else 'haar'.
+        min_confidence: as in KeypointDetector.
 
         Example:
 
@@ -369,18 +381,35 @@ class KeypointDetector:
             for face in detector("photo.jpg"):
                 print(face.confidence, face.keypoints[30])    # the tip of the nose, (x, y) in pixels
 
-        Raises ValueError for an unknown runtime, CheckpointError (a ValueError) for a checkpoint that is
-        missing or damaged, ImportError where ONNX Runtime is not installed.
+        Raises ValueError for an unknown runtime or face detector, CheckpointError (a ValueError) for a
+        checkpoint that is missing or damaged, ImportError where ONNX Runtime is not installed.
         """
-        if runtime not in RUNTIMES:
-            raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+        if runtime not in ("auto", *RUNTIMES):
+            raise ValueError(f"runtime must be one of auto, {', '.join(RUNTIMES)}, got {runtime!r}")
+        folder = find_checkpoint(name)
+        runtime = choose_runtime(folder, device) if runtime == "auto" else runtime
         if runtime == "torch":
-            network, config = load_checkpoint(name, device)
+            network, config = load_checkpoint(folder, device)
         else:
-            folder = find_checkpoint(name)
-            config = load_config(folder)
-            network = OnnxRuntime(folder / RUNTIMES[runtime], config=config)
-        return cls(network, config, face_detector, min_confidence)
+            config = load_model_config(folder)
+            network = OnnxRuntime(folder / RUNTIMES[runtime], threads, config)
+        if face_detector is None:
+            face_detector = "finder" if config.has_uncertainty else "haar"
+        if isinstance(face_detector, str):
+            face_detector = build_face_detector(
+                face_detector,
+                filtered=config.has_uncertainty,
+                trained_on=config.trained_on,
+                runtime=runtime,
+                device=device,
+                threads=threads,
+            )
+        detector = cls(network, config, face_detector, min_confidence)
+        detector.name = f"{name}, {runtime}"
+        return detector
+
+    def __repr__(self) -> str:
+        return f"KeypointDetector({self.name}, face_detector={type(self.face_detector).__name__})"
 
     def __call__(self, image, boxes_xyxy=None) -> list[Face]:
         """All faces of an image, each once, the largest first.

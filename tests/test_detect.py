@@ -235,13 +235,27 @@ def test_exit_codes(run, folder, inputs, code, message):
     "arguments",
     [[], ["a.jpg", "--format", "xml"], ["a.jpg", "--min-confidence", "2"], ["a.jpg", "--batch", "0"],
      ["a.jpg", "--workers", "-1"], ["a.jpg", "--workers", "x"], ["a.jpg", "--batch", "9" * 5000],
-     ["a.jpg", "--resume", "--overwrite"], ["a.jpg", "--runtime", "tf"]],
+     ["a.jpg", "--resume", "--overwrite"], ["a.jpg", "--runtime", "tf"],
+     ["a.jpg", "--face-detector", "mtcnn"], ["a.jpg", "--face-detector", "yunet"]],
 )  # fmt: skip
 def test_a_wrong_line_leaves_with_1(arguments, capsys):
     with pytest.raises(SystemExit) as left:
         command.main(arguments)
     assert left.value.code == 1
     assert "usage" in capsys.readouterr().err
+
+
+def test_the_face_detector_and_the_runtime_are_passed_on(folder, stub, tmp_path, monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(KeypointDetector, "from_pretrained", lambda **load: asked.append(load) or stub)
+    monkeypatch.chdir(tmp_path)
+    line = [str(folder / "a.png"), "--output", "out"]
+    assert command.main(line) == 0
+    assert command.main([*line, "--resume", "--face-detector", "haar"]) == 1
+    assert "face_detector was None, is 'haar'" in capsys.readouterr().err
+    assert command.main([*line, "--overwrite", "--face-detector", "haar", "--runtime", "torch"]) == 0
+    assert [load["face_detector"] for load in asked] == [None, "haar"]
+    assert [load["runtime"] for load in asked] == ["onnx", "torch"]
 
 
 def test_a_missing_checkpoint_is_named(folder, capsys):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import evaluate as command
-from checkpoint import SAVED_MODELS, ModelConfig, load_checkpoint, load_config
+from checkpoint import SAVED_MODELS, ModelConfig, load_checkpoint, load_config, shipped_networks
 from data_fetch import find_data
 from data_load import load_split
+from detector import FixedBoxes, MultiCascadeDetector
 from geometry import transform_points, whole_image_matrix
 from training import evaluation, metrics
 from training.evaluation import (
@@ -61,14 +62,14 @@ def test_constant_predictor_is_the_mean_shape_of_the_training_frame(sample_folde
     np.testing.assert_allclose(predictor.mean, np.mean(shapes, axis=0), atol=1e-3)
 
 
-@pytest.mark.parametrize("faces", ["whole", "haar", "label_box"])
+@pytest.mark.parametrize("faces", ["whole", "haar", "detector", "label_box"])
 def test_baselines_on_every_axis(sample_folder, faces):
     constant = evaluate(ConstantPredictor(CONFIG), sample_folder, "identity", faces)
     assert constant.figures["n"] == len(constant.paths) == len(load_split(sample_folder, "identity", "test"))
     assert 0.05 < constant.figures["nme"] < 0.6
     low, high = constant.figures["nme_interval"]
     assert low <= constant.figures["nme"] <= high
-    if faces != "haar":
+    if faces in ("whole", "label_box"):
         assert constant.figures["found"] == 1.0
 
 
@@ -95,6 +96,18 @@ def test_largest_haar_box_is_scored_and_a_missed_face_is_counted(sample_folder):
     assert any(matrix is not None for matrix in matrices)
     with pytest.raises(ValueError, match="faces must be"):
         first_matrices(dataset, "half", CONFIG)
+
+
+def test_the_face_finder_knows_nobody_who_is_tested(sample_folder, monkeypatch):
+    asked = []
+    boxes = FixedBoxes([[0, 0, 50, 50]])
+    monkeypatch.setattr(evaluation, "default_face_finder", lambda split: asked.append(split) or boxes)
+    evaluate(ConstantPredictor(CONFIG), sample_folder, "identity", "whole")
+    assert asked == []
+    evaluate(ConstantPredictor(CONFIG), sample_folder, "identity", "detector")
+    assert asked == ["identity"]
+    with pytest.raises(LeakError, match="the face finder was trained on people that 'validation' tests"):
+        evaluate(ConstantPredictor(CONFIG), sample_folder, "validation", "detector")
 
 
 def test_count_boxes_by_hand(sample_folder):
@@ -140,7 +153,8 @@ def test_the_detector_is_built_once(sample_folder, monkeypatch):
     built = []
 
     class Detector:
-        def __init__(self, model, config):
+        def __init__(self, model, config, face_detector):
+            assert isinstance(face_detector, MultiCascadeDetector)
             built.append(config)
 
         def detect_batch(self, images):
@@ -207,7 +221,7 @@ def test_record_is_written_beside_the_checkpoint(sample, quick, tmp_path):
     assert about["renew"].endswith("--split identity --faces label_box --record")
 
 
-SHIPPED = sorted(path.parent.name for path in SAVED_MODELS.glob("*/config.json"))
+SHIPPED = [folder.name for folder in shipped_networks()]
 
 
 @pytest.mark.parametrize("name", SHIPPED)

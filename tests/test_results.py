@@ -12,14 +12,14 @@ from benchmarks import pages
 from benchmarks.ablations import rows as ablations
 from benchmarks.peers import report as peers
 from benchmarks.results import page as results
-from checkpoint import SAVED_MODELS, load_config
+from checkpoint import SAVED_MODELS, load_config, shipped_networks
 from files import write_json
 from tools import model_cards, reproduce, tables
 from training import metrics, records
 from training.metrics import auc, failure_rate, summarise
 from training.records import load_record, note_in_config, problem, provenance
 
-SHIPPED = sorted(path.parent for path in SAVED_MODELS.glob("*/config.json"))
+SHIPPED = shipped_networks()
 BENCHMARKS = records.ROOT / "benchmarks"
 
 
@@ -222,7 +222,7 @@ def test_configs_carry_their_measured_figures(folder, tmp_path):
 def test_weights_keep_to_the_size_budget(folder):
     assert (folder / "model.safetensors").stat().st_size <= 16_000_000
     everything = sum(path.stat().st_size for path in SAVED_MODELS.rglob("*") if path.is_file())
-    assert everything <= 80_000_000
+    assert everything <= 100_000_000
 
 
 # --- reproduce ----------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Following faces: motion, drop-outs, searching, frames good and damaged, the parts by hand."""
 
+import itertools
 import math
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 from scene import FPS, KNOWN, Scene, follow, frame, ids, person, still
 
 from geometry import box_from_keypoints
-from video.tracker import FaceTracker, Motion, face_distance, match
+from video.tracker import FaceTracker, Motion, assign, face_distance, match
 
 # --- one face --------------------------------------------------------------------------------
 
@@ -207,6 +208,20 @@ def test_wrong_settings_are_named(settings, message):
 
 
 # --- the parts, by hand ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 4), (4, 2), (4, 4), (5, 5)])
+def test_the_assignment_is_the_cheapest_of_all(shape):
+    rng = np.random.default_rng(0)
+    for _ in range(30):
+        costs = rng.random(shape).round(1)  # many equal ones
+        pairs = assign(costs)
+        assert len({row for row, _ in pairs}) == len({column for _, column in pairs}) == min(shape)
+        wide = costs if shape[0] <= shape[1] else costs.T
+        rows, columns = wide.shape
+        every = itertools.permutations(range(columns), rows)
+        cheapest = min(wide[range(rows), list(chosen)].sum() for chosen in every)
+        assert sum(costs[pair] for pair in pairs) == pytest.approx(cheapest)
 
 
 def test_matching_makes_as_many_pairs_as_it_can():

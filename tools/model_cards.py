@@ -6,7 +6,7 @@ python -m tools.model_cards
 from pathlib import Path
 
 from benchmarks import pages
-from checkpoint import CONFIG_FILE, SAVED_MODELS, ModelConfig, load_config
+from checkpoint import CONFIG_FILE, SAVED_MODELS, FinderConfig, ModelConfig, load_config
 from landmarks import REGIONS
 from models import model_class
 from training.metrics import METRICS, YAW_BINS, headings, percent
@@ -37,7 +37,8 @@ NO_CONFIDENCE = """The network answers for every crop, also for one without a fa
 
 TILT = """Training images were rotated by 10 to 15 degrees (one sigma): turn a tilted photo upright first."""
 
-ALIGNED = """The Haar cascades look for upright faces, so turn a tilted photo upright first, or give boxes.
+ALIGNED = """The face finder was trained on faces with a tilt of 12 degrees (one sigma), some up to 60. What it
+misses beyond that was not measured, so turn a tilted photo upright first, or give boxes.
 With boxes, a tilt of up to 60 degrees costs next to nothing
 ([robustness](../../benchmarks/robustness/README.md)). Blur of more than 4 % of the face's size costs
 much, and so does covering more than a third of the face."""
@@ -94,6 +95,50 @@ how the error differs between groups of people was not measured.
 """
 
 
+FINDER_CARD = """# {name}
+
+A small fully convolutional network that proposes where faces are (`models.FaceFinder`).
+
+```
+python train.py --recipe {recipe} --split {trained_on}
+```
+
+Seed {seed}, {epochs} epochs of 100 steps; weights stored as float16. Then `export_onnx.py`.
+
+```python
+from detector import KeypointDetector, NetworkFaceFinder
+
+boxes = NetworkFaceFinder.from_pretrained("{name}")(image)    # (N, 4) left, top, right, bottom
+detector = KeypointDetector.from_pretrained()                 # uses a face finder already
+```
+
+**Trained on** composites: faces of {data} They are pasted onto photos without people, textures and text
+(`training/composites.py`).
+
+**Input** a gray image of any size, reduced to {long_side} px on the larger side. **Output** a score and a
+square box per cell of 8 x 8 px; boxes with a score of at least {min_score} are proposed. The box is 1.2 times
+as large as the larger side of the box around the keypoints.
+**Files** {files}.
+
+## Measured
+
+[Finding faces](../../benchmarks/finding/README.md): faces found and false positives.
+[Speed](../../benchmarks/speed/README.md): time from a photo to its keypoints.
+
+## Intended use
+
+Proposals for a keypoint network, whose confidence then filters them. Alone, it reports more boxes than there
+are faces. Faces below 9 px in the reduced copy are not found. Not for identifying or counting people.
+
+## Data and licence
+
+Trained on frames of the YouTube Faces set (Wolf, Hassner, Maoz, CVPR 2011), collected for research from
+videos whose rights lie with their owners. The code is MIT. For the weights, consider the origin of the data.
+347 public figures do not represent everybody, and how well faces are found in different groups of people
+was not measured.
+"""
+
+
 def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
     """The text of a checkpoint's README.md. stems: paths of its records without their endings."""
     rows = [load_record(stem)[0] for stem in stems]
@@ -118,6 +163,21 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
         measured=measured_table(rows),
         poses=nested_table(rows, YAW_BINS, lambda row, name: row["poses"][name]["nme"]),
         regions=nested_table(rows, REGIONS, lambda row, name: row["regions"][name]),
+    )
+
+
+def finder_card(folder: Path, config: FinderConfig) -> str:
+    """The text of a face finder's README.md."""
+    return FINDER_CARD.format(
+        name=folder.name,
+        recipe=config.recipe,
+        trained_on=config.trained_on,
+        seed=config.seed,
+        epochs=config.epochs,
+        data=TRAINED_ON[config.trained_on].format(name=folder.name),
+        files=files_of(folder),
+        long_side=config.long_side,
+        min_score=config.min_score,
     )
 
 
@@ -157,8 +217,11 @@ def record_stems(folder: Path) -> list[Path]:
 def write_cards() -> None:
     """Write the card of every checkpoint in saved_models/."""
     for path in sorted(SAVED_MODELS.glob(f"*/{CONFIG_FILE}")):
-        folder = path.parent
-        text = card(folder, load_config(folder), record_stems(folder))
+        folder, config = path.parent, load_config(path.parent)
+        if isinstance(config, FinderConfig):
+            text = finder_card(folder, config)
+        else:
+            text = card(folder, config, record_stems(folder))
         pages.write_if_changed(folder / "README.md", text)
 
 

@@ -31,6 +31,7 @@ from benchmarks.search.page import ROWS as SEARCH_ROWS
 from benchmarks.seeds.page import SEEDS
 from benchmarks.writeups import epoch_times
 from benchmarks.writeups.rows import SPLITS, Row, writeup_rows
+from checkpoint import FINDER
 from files import write_json
 from tools.tables import page_modules
 from training.recipes import get_recipe
@@ -75,6 +76,7 @@ def plan(environment: Path | None = None) -> list[Step]:
         *steps,
         *_training_steps(),
         *_ship_steps(),
+        *_finder_steps(),
         *_writeup_steps(),
         *_choice_steps(),
         *measure_steps(environment),
@@ -112,6 +114,15 @@ def _ship_steps() -> Iterable[Step]:
                 commands.append(("-m", "training.uncertainty", folder, *factors, "--half"))
                 commands.append(("export_onnx.py", folder))
             yield Step(f"ship {Path(folder).name}", tuple(commands), 10 if base in WITH_UNCERTAINTY else 1)
+
+
+def _finder_steps() -> Iterable[Step]:
+    """The face finders: training, float16 weights, ONNX files."""
+    for split in SPLITS:
+        folder = f"saved_models/{FINDER}" + ("-identity" if split == "identity" else "")
+        train = ("train.py", "--recipe", FINDER, "--split", split, "--resume", "--workers", "1")
+        commands = ((*train, "--export", folder, "--half"), ("export_onnx.py", folder))
+        yield Step(f"ship {Path(folder).name}", commands, 40)
 
 
 def _writeup_steps() -> Iterable[Step]:

@@ -4,24 +4,25 @@
     evaluation.figures["nme"]
 
 split: who is tested (data_load.py). faces: how the network learns where the face is: 'whole' (it gets
-the whole image), 'haar' (Haar cascades, no label used; of several faces the largest is scored) or
-'label_box' (a square from the labels). The protocols: benchmarks/README.md.
+the whole image), 'haar' (Haar cascades, no label used; of several faces the largest is scored), 'detector'
+(the same with our own face finder, as `KeypointDetector.from_pretrained` works) or 'label_box' (a square
+from the labels). The protocols: benchmarks/README.md.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cached_property
 
 import numpy as np
 from tqdm import tqdm
 
 from checkpoint import ModelConfig
 from data_load import FacialKeypointsDataset, load_split, shift_keypoints
-from detector.face_finders import HaarFaceDetector
+from detector.face_finders import HaarFaceDetector, MultiCascadeDetector, default_face_finder
 from detector.predictor import KeypointDetector, box_matrix, crops_to_batch, predict_keypoints
 from geometry import (
     box_from_keypoints,
     box_iou,
+    box_side,
     invert,
     scale_box,
     square_crop_matrix,
@@ -32,7 +33,9 @@ from landmarks import NUM_KEYPOINTS
 from models import KeypointNetwork
 from training.records import Evaluation
 
-FACES = ("whole", "haar", "label_box")
+FACES = ("whole", "haar", "detector", "label_box")
+SEARCHED = ("haar", "detector")  # those that search for the face
+SURE_SCORE = 0.5  # of a box that is taken without the filter by confidence
 DETECTOR_BATCH = 16  # images that are decoded at once
 
 
@@ -45,12 +48,12 @@ def first_matrices(
 ) -> list[np.ndarray | None]:
     """Image-to-crop matrix (2, 3) of the first pass on each image; None where no face was found.
 
-    faces: one of FACES. face_detector: for 'haar', in place of HaarFaceDetector.
+    faces: one of FACES. face_detector: for 'haar' and 'detector', in place of HaarFaceDetector.
     Raises ValueError for another `faces`.
     """
     if faces not in FACES:
         raise ValueError(f"faces must be one of {', '.join(FACES)}, got {faces!r}")
-    detector = (face_detector or HaarFaceDetector()) if faces == "haar" else None
+    detector = (face_detector or HaarFaceDetector()) if faces in SEARCHED else None
     matrices: list[np.ndarray | None] = []
     for index in range(len(dataset)):
         image = dataset.image(index)
@@ -60,26 +63,22 @@ def first_matrices(
             box = box_from_keypoints(dataset.keypoints[index])
             matrices.append(square_crop_matrix(box, config.crop_scale, config.input_size))
         else:
-            boxes = detector(image)
-            matrices.append(box_matrix(boxes[0], config) if len(boxes) else None)
+            largest = max(detector(image), key=box_side, default=None)
+            matrices.append(None if largest is None else box_matrix(largest, config))
     return matrices
 
 
 class CheckpointPredictor:
     """A trained network, or a runtime, as a predictor to measure.
 
-    finds_faces: True if the network estimates a confidence; `haar` then uses it to filter boxes.
+    finds_faces: True if the network estimates a confidence, which then filters boxes.
     """
 
     def __init__(self, model: KeypointNetwork | Callable, config: ModelConfig):
         self.model, self.config = model, config
         self.finds_faces = config.has_uncertainty
 
-    @cached_property
-    def _detector(self) -> KeypointDetector:
-        return KeypointDetector(self.model, self.config)
-
-    def fit(self, dataset, faces: str) -> None:
+    def fit(self, dataset, faces: str, face_detector: Callable | None = None) -> None:
         """Does nothing: the network is trained already."""
 
     def predict(self, images, matrices) -> np.ndarray:
@@ -88,10 +87,10 @@ class CheckpointPredictor:
             predict_keypoints(self.model, self.config, images, matrices), self.config.label_offset
         )
 
-    def largest_faces(self, images) -> np.ndarray:
-        """Keypoints (N, 68, 2) of the largest face that KeypointDetector finds, NaN where it finds none."""
+    def largest_faces(self, images, detector: KeypointDetector) -> np.ndarray:
+        """Keypoints (N, 68, 2) of the largest face that a detector finds, NaN where it finds none."""
         found = np.full((len(images), NUM_KEYPOINTS, 2), np.nan, dtype=np.float32)
-        for index, faces in enumerate(self._detector.detect_batch(images)):
+        for index, faces in enumerate(detector.detect_batch(images)):
             if faces:
                 found[index] = shift_keypoints(faces[0].keypoints, self.config.label_offset)
         return found
@@ -105,9 +104,11 @@ class ConstantPredictor:
     def __init__(self, config: ModelConfig):
         self.config = config
 
-    def fit(self, dataset: FacialKeypointsDataset, faces: str) -> None:
-        """Learn the mean shape in crop pixels."""
-        matrices = first_matrices(dataset, faces, self.config)
+    def fit(
+        self, dataset: FacialKeypointsDataset, faces: str, face_detector: Callable | None = None
+    ) -> None:
+        """Learn the mean shape in crop pixels. face_detector: as for `first_matrices`."""
+        matrices = first_matrices(dataset, faces, self.config, face_detector)
         self._fit([(index, matrix) for index, matrix in enumerate(matrices) if matrix is not None], dataset)
 
     def _fit(self, crops: list[tuple[int, np.ndarray]], dataset: FacialKeypointsDataset) -> None:
@@ -150,22 +151,42 @@ class NearestPredictor(ConstantPredictor):
 def evaluate(predictor, data_folder, split: str, faces: str, *, progress: bool = False) -> Evaluation:
     """Measure a predictor on the test part of a split, after fitting baselines on its training part.
 
-    faces: one of FACES. With 'haar', a network that estimates a confidence is measured as
-    KeypointDetector runs it: permissive cascades propose boxes, and faces are filtered by confidence.
-    Another predictor gets the largest box of a conservative cascade.
+    faces: one of FACES. With 'haar' and 'detector', a network that estimates a confidence is measured as
+    KeypointDetector runs it: permissive cascades or our face finder propose boxes, and faces are filtered by
+    confidence. Another predictor gets the largest box of a conservative cascade, or of the face finder with a
+    score of at least SURE_SCORE.
+    Raises LeakError for 'detector' on 'validation': no face finder was trained without these people.
     """
-    predictor.fit(load_split(data_folder, split, "train"), faces)
+    face_detector = _face_detector(split, faces, predictor.finds_faces)
+    predictor.fit(load_split(data_folder, split, "train"), faces, face_detector)
     dataset = load_split(data_folder, split, "test")
-    if faces == "haar" and predictor.finds_faces:
-        predicted = _by_detector(predictor, dataset, progress)
+    if faces in SEARCHED and predictor.finds_faces:
+        predicted = _by_detector(predictor, dataset, face_detector, faces if progress else None)
     else:
-        predicted = _by_matrices(predictor, dataset, faces, progress)
+        predicted = _by_matrices(predictor, dataset, faces, face_detector, progress)
     paths = [f"{path.parent.name}/{path.name}" for path in dataset.paths]
     return Evaluation(paths, dataset.identities, predicted, dataset.keypoints)
 
 
-def _by_matrices(predictor, dataset: FacialKeypointsDataset, faces: str, progress: bool) -> np.ndarray:
-    matrices = first_matrices(dataset, faces, predictor.config)
+def _face_detector(split: str, faces: str, filtered: bool) -> Callable | None:
+    """The face detector that `faces` stands for. filtered: its boxes are filtered by confidence."""
+    if faces not in SEARCHED:
+        return None
+    if faces == "haar":
+        return MultiCascadeDetector() if filtered else HaarFaceDetector()
+    if split == "validation":
+        raise LeakError(
+            "the face finder was trained on people that 'validation' tests; take --faces haar, or --split "
+            "identity, for which there is a held-out face finder"
+        )
+    finder = default_face_finder(split)
+    if not filtered:
+        finder.min_score = SURE_SCORE
+    return finder
+
+
+def _by_matrices(predictor, dataset, faces: str, face_detector, progress: bool) -> np.ndarray:
+    matrices = first_matrices(dataset, faces, predictor.config, face_detector)
     predicted = np.full(dataset.keypoints.shape, np.nan, dtype=np.float32)
     found = [index for index, matrix in enumerate(matrices) if matrix is not None]
     for start in tqdm(range(0, len(found), 64), disable=not progress, desc=faces):
@@ -174,12 +195,13 @@ def _by_matrices(predictor, dataset: FacialKeypointsDataset, faces: str, progres
     return predicted
 
 
-def _by_detector(predictor, dataset: FacialKeypointsDataset, progress: bool) -> np.ndarray:
+def _by_detector(predictor, dataset, face_detector, title: str | None) -> np.ndarray:
+    detector = KeypointDetector(predictor.model, predictor.config, face_detector)
     starts = range(0, len(dataset), DETECTOR_BATCH)
     batches = [range(len(dataset))[start : start + DETECTOR_BATCH] for start in starts]
     found = [
-        predictor.largest_faces([dataset.image(index) for index in batch])
-        for batch in tqdm(batches, disable=not progress, desc="haar")
+        predictor.largest_faces([dataset.image(index) for index in batch], detector)
+        for batch in tqdm(batches, disable=title is None, desc=title)
     ]
     return np.concatenate(found)
 

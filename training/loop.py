@@ -327,9 +327,12 @@ def save_state(folder: Path, settings: dict, network, average, optimizer, histor
         raise TrainingError(f"{path} cannot be written: {one_line(error)}") from error
 
 
-def load_state(folder: Path, settings: dict, network, average, optimizer) -> list[dict]:
+def load_state(
+    folder: Path, settings: dict, network, average, optimizer, fields: tuple[str, ...] = HISTORY_FIELDS
+) -> list[dict]:
     """Put the weights of state.pt into network, average and optimiser, and return its history.
 
+    fields: the values of each row of the history.
     Raises TrainingError if state.pt is damaged, or belongs to a run with other settings.
     """
     path = folder / STATE_FILE
@@ -349,7 +352,7 @@ def load_state(folder: Path, settings: dict, network, average, optimizer) -> lis
             average.model.load_state_dict(state["average"])
             average.steps = state["average_steps"]
         optimizer.load_state_dict(state["optimizer"])
-        return [{name: row[name] for name in HISTORY_FIELDS} for row in state["history"]]
+        return [{name: row[name] for name in fields} for row in state["history"]]
     except Exception as error:
         raise TrainingError(damaged) from error
 
@@ -376,10 +379,11 @@ class RunLog:
     """history.csv and the TensorBoard logs of a run folder; a context manager.
 
     history: rows of earlier epochs. history.csv is written anew from it: a killed run may lack the last row.
+    fields: names of the columns, the epoch first.
     """
 
-    def __init__(self, folder: Path, history: list[dict]):
-        self.path = folder / HISTORY_FILE
+    def __init__(self, folder: Path, history: list[dict], fields: tuple[str, ...] = HISTORY_FIELDS):
+        self.path, self.fields = folder / HISTORY_FILE, fields
         self.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=len(history) + 1)
         if history:
             self._write(history)
@@ -394,13 +398,13 @@ class RunLog:
         """Write the last row of `history`."""
         self._write(history)
         row = history[-1]
-        for name in HISTORY_FIELDS[1:]:
+        for name in self.fields[1:]:
             if not math.isnan(row[name]):
                 self.writer.add_scalar(name, row[name], row["epoch"])
 
     def _write(self, history: list[dict]) -> None:
         with atomic_path(self.path) as temporary, open(temporary, "w", newline="") as file:
-            table = csv.DictWriter(file, HISTORY_FIELDS)
+            table = csv.DictWriter(file, self.fields)
             table.writeheader()
             table.writerows(history)
 

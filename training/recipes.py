@@ -151,10 +151,10 @@ class Recipe:
         for name, value in changes.items():
             outer, dot, inner = name.partition(".")
             if not dot:
-                recipe = _with_field(recipe, name, value)
+                recipe = with_field(recipe, name, value)
             elif outer == "augmentation":
                 recipe = replace(
-                    recipe, augmentation=_with_field(recipe.augmentation, inner, value, "augmentation.")
+                    recipe, augmentation=with_field(recipe.augmentation, inner, value, "augmentation.")
                 )
             elif outer == "model_args":
                 arguments = {
@@ -167,8 +167,11 @@ class Recipe:
         return recipe
 
 
-def _with_field(values, name: str, value, prefix: str = ""):
-    """A copy of a dataclass instance with one field changed; a text is read as the field's type."""
+def with_field(values, name: str, value, prefix: str = ""):
+    """A copy of a dataclass instance with one field changed; a text is read as the field's type.
+
+    Raises ValueError for an unknown field, or a value that the field may not have.
+    """
     known = {f.name: f.metadata.get("rule") for f in fields(values)}
     if name not in known:
         raise ValueError(

@@ -19,13 +19,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from detector.predictor import Face, KeypointDetector
 from files import to_rgb
 from geometry import box_centre, box_from_keypoints, box_side, face_distance, face_size, image_box
 from video.smoothing import KeypointSmoother, OneEuroSettings
 
+REDETECT_EVERY = 30  # frames between searches with cascades, which take longer than everything else
 MIN_INSIDE = 0.5  # share of the keypoints that lie in the image
 # Distances in face sizes.
 SAME_FACE = 0.3  # faces nearer to each other than this are one
@@ -102,8 +102,9 @@ class FaceTracker:
     """Call it with each frame of a video and its time; it returns the faces that are seen in the frame.
 
     detector: finds faces, and follows them (`KeypointDetector.follow`).
-    redetect_every: frames between searches for new faces while all known ones are seen. If the face
-        detector has a method `search`, each search takes the image or the flipped image, in turn.
+    redetect_every: frames between searches for new faces while all known ones are seen; None takes
+        `redetect_every` of the face detector, or 30. If the face detector has a method `search`, each search
+        takes the image or the flipped image, in turn.
     search_every: frames between searches while no face is known, or one is missing.
     min_confidence: a face with less is dropped, 0 to 1. Where the network does not
         estimate it (NaN), a face is dropped when its size jumps or it leaves the image.
@@ -117,7 +118,7 @@ class FaceTracker:
         self,
         detector: KeypointDetector,
         *,
-        redetect_every: int = 30,
+        redetect_every: int | None = None,
         search_every: int = 3,
         min_confidence: float = 0.5,
         lost_after: int = 30,
@@ -125,6 +126,10 @@ class FaceTracker:
         smooth: bool = True,
         smoothing: OneEuroSettings | None = None,
     ):
+        if redetect_every is None:
+            redetect_every = max(
+                getattr(detector.face_detector, "redetect_every", REDETECT_EVERY), search_every
+            )
         if not 1 <= search_every <= redetect_every:
             raise ValueError(
                 "frames between searches must be 1 <= search_every <= redetect_every, got "
@@ -309,8 +314,42 @@ def match(costs) -> list[tuple[int, int]]:
     costs = np.asarray(costs, dtype=np.float64)
     if not costs.size:
         return []
-    rows, columns = linear_sum_assignment(np.minimum(costs, 2.0))
-    return [(int(r), int(c)) for r, c in zip(rows, columns, strict=True) if costs[r, c] <= 1]
+    return [(row, column) for row, column in assign(np.minimum(costs, 2.0)) if costs[row, column] <= 1]
+
+
+def assign(costs: np.ndarray) -> list[tuple[int, int]]:
+    """Pairs (row, column) with the least sum of finite costs (R, C), as many as the shorter side; by row.
+
+    The Hungarian method by shortest augmenting paths (Jonker and Volgenant, "A Shortest Augmenting Path
+    Algorithm for Dense and Sparse Linear Assignment Problems", Computing 1987). SciPy has it too, but
+    tracking would then need SciPy.
+    """
+    if costs.shape[0] > costs.shape[1]:
+        return sorted((row, column) for column, row in assign(costs.T))
+    rows, columns = costs.shape
+    row_price, column_price = np.zeros(rows), np.zeros(columns)
+    row_of = np.full(columns, -1)  # the row that each column has
+    for start in range(rows):
+        distance, previous = np.full(columns, np.inf), np.full(columns, -1)
+        done, row, column, reached = np.zeros(columns, bool), start, -1, 0.0
+        while True:  # the nearest column, until one is free
+            through = reached + costs[row] - row_price[row] - column_price
+            nearer = ~done & (through < distance)
+            distance[nearer], previous[nearer] = through[nearer], column
+            column = int(np.where(done, np.inf, distance).argmin())
+            reached, done[column] = distance[column], True
+            if row_of[column] < 0:
+                break
+            row = row_of[column]
+        visited = done & (row_of >= 0)
+        row_price[start] += reached
+        row_price[row_of[visited]] += reached - distance[visited]
+        column_price[visited] -= reached - distance[visited]
+        while column >= 0:  # each column on the path gets the row of the one before
+            before = previous[column]
+            row_of[column] = start if before < 0 else row_of[before]
+            column = before
+    return sorted((int(row), int(column)) for column, row in enumerate(row_of) if row >= 0)
 
 
 class Motion:
