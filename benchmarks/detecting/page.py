@@ -252,6 +252,9 @@ share count in each. Processor time is theirs together. Measured on {cores} core
 {opencv}. Other programs may have run on the same cores: they make the seconds longer, and hardly
 change the processor time.
 
+**This was measured before there was a face finder**, with the cascades, which take most of the time here.
+[benchmarks/speed](../speed/README.md) has the time of a photo with the face finder.
+
 ## The first result
 
 Medians of {starts}, after one run that is not counted.
@@ -267,7 +270,7 @@ The time to start is included. {growth} {ray}
 
 **The runtime hardly changes the speed on photos** {runtime_speeds}. ONNX Runtime makes the network
 faster, above all with 8 bits ([benchmarks/tracking](../tracking/README.md)), but most of the time of
-a photo goes to the search for faces.
+a photo went to the cascades.
 """
 WITH_RAY = "On one machine the processes of Ray only cost time and memory. Ray is meant for several machines."
 WITHOUT_RAY = "Ray (`requirements-ray.txt`) was not installed, so it has no rows."

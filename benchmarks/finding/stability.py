@@ -21,7 +21,7 @@ from benchmarks.pages import markdown_table, write_if_changed
 from checkpoint import find_checkpoint
 from data_fetch import data_checksum, find_data
 from data_load import FacialKeypointsDataset, load_split
-from detector import DEFAULT_CHECKPOINT, Face, KeypointDetector
+from detector import DEFAULT_CHECKPOINT, Face, KeypointDetector, MultiCascadeDetector
 from detector.predictor import filter_faces, same_face
 from files import cv2
 from geometry import face_distance, interocular_distance
@@ -132,7 +132,9 @@ def main(arguments=None) -> None:
     parser.add_argument("checkpoint", nargs="?", default=f"{DEFAULT_CHECKPOINT}-identity")
     parser.add_argument("--photos", help="also measure the photos of this folder")
     args = parser.parse_args(arguments)
-    detector = KeypointDetector.from_pretrained(args.checkpoint)
+    detector = KeypointDetector.from_pretrained(
+        args.checkpoint, runtime="torch", face_detector=MultiCascadeDetector()
+    )
     dataset = load_split(find_data().folder, "identity", "test")
     sets = {"identity": measure(detector, dataset, STEPS["identity"])}
     if args.photos:

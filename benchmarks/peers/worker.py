@@ -14,6 +14,7 @@ Methods, their inputs and their outputs:
     mediapipe static     a crop (or any image)             468 mesh points (x, y, z), pixels
     mediapipe tracked    the same, as the next frame of a video: without the face detector
     ours NAME:RUNTIME    an image and a face box           68 points
+    chain NAME:RUNTIME:FACES   an image                    68 points of the largest face, found by FACES
 """
 
 import json
@@ -216,7 +217,39 @@ class Ours:
         return result.box_xyxy.tolist()
 
 
-METHODS = {"dlib": Dlib, "mediapipe": MediaPipe, "ours": Ours}
+class Chain:
+    """`KeypointDetector.from_pretrained` as it is shipped, from the whole image; one thread."""
+
+    def __init__(self, names: str, imported):
+        sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+        name, runtime, face_detector = names.split(":")
+        if runtime == "torch":
+            import torch
+
+            torch.set_num_threads(1)
+        else:
+            import onnxruntime  # noqa: F401  a library, so it counts as one
+        from detector import KeypointDetector
+        from files import cv2
+
+        imported()
+        cv2.setNumThreads(1)
+        self.files = []
+        self._detector = KeypointDetector.from_pretrained(
+            name, runtime=runtime, threads=1, face_detector=face_detector
+        )
+
+    def call(self, image, box):
+        return self._detector(image)
+
+    def points(self, result, image):
+        return result[0].keypoints if result else None
+
+    def box(self, result):
+        return result[0].box_xyxy.tolist() if result else None
+
+
+METHODS = {"dlib": Dlib, "mediapipe": MediaPipe, "ours": Ours, "chain": Chain}
 
 
 def memory_mb(field: str) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 import evaluate
 from benchmarks import pages
 from benchmarks.peers.report import RECORDS as PEERS
-from checkpoint import SAVED_MODELS, load_config
+from checkpoint import load_config, shipped_networks
 from training.metrics import METRICS, headings, percent
 from training.records import is_current, load_record
 
@@ -37,11 +37,10 @@ README_METRICS = ("nme", "fr_10")
 
 def rows() -> list[tuple[str, str, str]]:
     """(checkpoint or baseline, split, faces) of every row, baselines first in each block."""
-    folders = [path.parent for path in sorted(SAVED_MODELS.glob("*/config.json"))]
-    trained_on = {folder.name: load_config(folder).trained_on for folder in folders}
+    trained_on = {folder.name: load_config(folder).trained_on for folder in shipped_networks()}
     table = []
     for split in ("identity", "official"):
-        for faces in ("whole", "haar"):
+        for faces in ("whole", "haar", "detector"):
             names = [name for name, trained in trained_on.items() if trained == split]
             table += [(name, split, faces) for name in [*evaluate.BASELINES, *names]]
     return table
@@ -96,9 +95,10 @@ The labels of this data set lie 2.75 % of the inter-ocular distance too far righ
 ([label_offset](../label_offset/README.md)). `heatmapnet` is trained without this offset. It is added to its
 points only where they are compared with these labels, as in this table. On photos the points are not moved.
 
-`haar` for `heatmapnet` is what `KeypointDetector` does: permissive cascades propose boxes, and faces are
-filtered by confidence ([finding](../finding/README.md)). For the other rows it is the largest box of a
-conservative cascade.
+`detector` for `heatmapnet` is what `KeypointDetector` does: our face finder proposes boxes, and faces are
+filtered by confidence ([finding](../finding/README.md)). With `haar`, permissive cascades propose the boxes.
+For the other rows `detector` is the largest box of the face finder with a score of at least 0.5, and `haar`
+the largest box of a conservative cascade. The face finder was trained on the people of the same split.
 
 See also: [beside dlib and MediaPipe](../peers/README.md), [robustness](../robustness/README.md), and
 [the write-ups](../writeups/README.md).

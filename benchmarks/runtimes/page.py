@@ -4,18 +4,16 @@
     python -m benchmarks.runtimes.page --measure    # measures first; needs the data, 15 minutes
 
 Every checkpoint in saved_models/ that has ONNX files, on the test images of the split it was trained for,
-given whole images. The results of the 8-bit file depend on the processor (`has_vnni`), so they are kept
-for both kinds. Speed: benchmarks/peers and benchmarks/detecting.
+given whole images. Speed: benchmarks/speed and benchmarks/detecting.
 """
 
 import json
-import platform
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks import pages
-from checkpoint import SAVED_MODELS, load_checkpoint
+from checkpoint import load_checkpoint, shipped_networks
 from data_fetch import data_checksum
 from detector.predictor import RUNTIMES, OnnxRuntime
 from files import write_json
@@ -25,25 +23,12 @@ from training.records import is_current, provenance, sha256_of
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"
-#: 8-bit rows of an earlier page. Its processor was not recorded; the figures are those of exact sums.
-WITH_VNNI = RECORDS / "int8_with_vnni.json"
 INT8 = "onnx-int8"
-
-
-def has_vnni() -> bool:
-    """True if this processor adds up products of 8-bit numbers in 32 bits.
-
-    x86 processors without the VNNI instructions do it in 16 bits, where the sums are cut off.
-    """
-    if platform.machine().lower() not in ("x86_64", "amd64"):
-        return True
-    info = Path("/proc/cpuinfo")
-    return info.is_file() and "vnni" in info.read_text()
 
 
 def measure(data) -> None:
     """Write a record for each checkpoint with ONNX files."""
-    for folder in sorted(path.parent for path in SAVED_MODELS.glob(f"*/{RUNTIMES['onnx']}")):
+    for folder in (path for path in shipped_networks() if (path / RUNTIMES["onnx"]).is_file()):
         record = RECORDS / f"{folder.name}.json"
         if is_current(record) and _files_are_those_of(json.loads(record.read_text()), folder):
             continue
@@ -89,7 +74,6 @@ def measure_runtimes(folder: Path, data_folder) -> dict[str, dict]:
             "max_px": float(distances.max()),
         }
         print(folder.name, runtime, rows[runtime], flush=True)
-    rows[INT8]["vnni"] = has_vnni()
     return rows
 
 
@@ -101,21 +85,9 @@ def _files_are_those_of(record: dict, folder: Path) -> bool:
 
 
 def load_rows() -> dict[str, dict[str, dict]]:
-    """checkpoint -> name of a row in the table -> its figures."""
-    older = json.loads(WITH_VNNI.read_text(encoding="utf-8"))["rows"]
-    loaded = {}
-    for path in sorted(path for path in RECORDS.glob("*.json") if path != WITH_VNNI):
-        record = json.loads(path.read_text(encoding="utf-8"))
-        checkpoint, rows = record["checkpoint"], dict(record["rows"])
-        measured = rows.pop(INT8)
-        int8 = {name_of(older[checkpoint]): older[checkpoint]} if checkpoint in older else {}
-        loaded[checkpoint] = rows | int8 | {name_of(measured): measured}
-    return loaded
-
-
-def name_of(row: dict) -> str:
-    """The name of an 8-bit row; the first records, measured without VNNI, do not say so."""
-    return f"{INT8}, {'with' if row.get('vnni', False) else 'without'} VNNI"
+    """checkpoint -> runtime -> its figures."""
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))]
+    return {record["checkpoint"]: record["rows"] for record in records}
 
 
 def table(rows: dict[str, dict[str, dict]]) -> str:
@@ -146,51 +118,31 @@ largest of all points.
 {worst:.2f} px. Given the same crop, both agree to a ten-thousandth of a pixel
 (`tests/test_onnx.py`). The crop of the second pass is placed by the first pass in steps of 1/32 px;
 where the last digit of a keypoint decides between two steps, the difference is larger.
-{with_vnni}{without_vnni}
 
-An ONNX file makes the network faster, and much less so a photo, because most of the time of a photo
-goes to the search for faces: see [benchmarks/peers](../peers/README.md) for the network and
-[benchmarks/detecting](../detecting/README.md) for photos.
-"""
-
-WITH = """
 **The 8-bit file gives similar keypoints, not the same.** Half of the points move by more than
-{low:.2f} to {high:.2f} px, depending on the checkpoint, single points by up to {worst:.1f} px. The NME
-rises by {rise_low:.3f} to {rise_high:.3f} percentage points.
+{low:.2f} to {high:.2f} px, depending on the checkpoint, single points by up to {int8_worst:.1f} px. The
+NME rises by {rise_low:.3f} to {rise_high:.3f} percentage points.
+
+Its weights have 7 bits. x86 processors without VNNI instructions add up products of 8-bit numbers in 16
+bits; with weights of 8 bits the sums were cut off there, and the NME rose by up to 0.56 percentage points
+(LOG.md).
+
+An ONNX file makes the network faster: see [benchmarks/speed](../speed/README.md) for a whole photo and
+[benchmarks/peers](../peers/README.md) for the network alone.
 """
-
-WITHOUT = """
-**On x86 processors without VNNI instructions the 8-bit file must not be used.** There, ONNX Runtime
-adds up products of 8-bit numbers in 16 bits, and sums that are too large are cut off. Single points
-move by up to {worst:.0f} px. The NME rises by {rise_low:.2f} to {rise_high:.2f} percentage points. On
-Linux, `grep -c vnni /proc/cpuinfo` prints 0 on such a processor. With the optimisations of ONNX
-Runtime switched off, the same file is computed in floating point, and gives the figures of the rows
-with VNNI (`heatmapnet-small-identity`: NME 4.568 %, worst point 8.049 px). Those rows are from an
-earlier page, whose processor was not recorded."""
-
-
-def int8_text(template: str, rows: dict[str, dict[str, dict]], *, vnni: bool) -> str:
-    """A paragraph on the 8-bit file on one kind of processor; empty if it was not measured there."""
-    pairs = [(runtimes.get(name_of({"vnni": vnni})), runtimes["torch"]) for runtimes in rows.values()]
-    pairs = [(row, exact) for row, exact in pairs if row]
-    if not pairs:
-        return ""
-    medians = [row["median_px"] for row, _ in pairs]
-    rises = [100 * (row["nme"] - exact["nme"]) for row, exact in pairs]
-    return template.format(
-        low=min(medians), high=max(medians), worst=max(row["max_px"] for row, _ in pairs),
-        rise_low=min(rises), rise_high=max(rises),
-    )  # fmt: skip
 
 
 def write_page() -> None:
     """Write README.md from the records."""
     rows = load_rows()
     onnx = [runtimes["onnx"] for runtimes in rows.values()]
+    int8 = [runtimes[INT8] for runtimes in rows.values()]
+    rises = [100 * (runtimes[INT8]["nme"] - runtimes["torch"]["nme"]) for runtimes in rows.values()]
     text = TEXT.format(
         table=table(rows),
         median=max(row["median_px"] for row in onnx), worst=max(row["max_px"] for row in onnx),
-        with_vnni=int8_text(WITH, rows, vnni=True), without_vnni=int8_text(WITHOUT, rows, vnni=False),
+        low=min(row["median_px"] for row in int8), high=max(row["median_px"] for row in int8),
+        int8_worst=max(row["max_px"] for row in int8), rise_low=min(rises), rise_high=max(rises),
     )  # fmt: skip
     pages.write_if_changed(HERE / "README.md", text)
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from benchmarks.tracking.scenes import FPS, MOTIONS, SIZE_WH, portraits
 from checkpoint import find_checkpoint, load_config
-from detector import KeypointDetector
+from detector import KeypointDetector, MultiCascadeDetector
 from detector.folder import available_cores
 from detector.predictor import RUNTIMES, OnnxRuntime
 from files import cv2
@@ -67,7 +67,7 @@ def load(name: str, runtime: str, threads: int) -> KeypointDetector | None:
         print(f"not timed: {runtime}, there is no {path.name}; make it: python export_onnx.py {name}")
         return None
     if runtime == "torch":
-        return KeypointDetector.from_pretrained(name)
+        return KeypointDetector.from_pretrained(name, runtime="torch", face_detector=MultiCascadeDetector())
     return KeypointDetector(OnnxRuntime(path, threads), load_config(find_checkpoint(name)))
 
 

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import default_collate
 from tqdm import tqdm
 
-from checkpoint import CONFIG_FILE, SAVED_MODELS, load_config
+from checkpoint import load_config, shipped_networks
 from data_fetch import data_checksum, find_data
 from data_load import load_split
 from files import cv2, write_json
@@ -65,7 +65,7 @@ def measure(names, dataset, *, steps: int, rounds: int, clock=time.perf_counter)
 
 def recipes() -> list[str]:
     """Names: the reference, the recipes of what ships, and every write-up."""
-    shipped = [load_config(path.parent).recipe for path in sorted(SAVED_MODELS.glob(f"*/{CONFIG_FILE}"))]
+    shipped = [load_config(folder).recipe for folder in shipped_networks()]
     return list(dict.fromkeys([REFERENCE, *(name for name in shipped if name in RECIPES), *WRITEUPS]))
 
 

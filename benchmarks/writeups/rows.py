@@ -17,7 +17,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import evaluate
-from checkpoint import CONFIG_FILE, SAVED_MODELS, WEIGHTS_FILE, ModelConfig, load_checkpoint
+from checkpoint import (
+    CONFIG_FILE,
+    SAVED_MODELS,
+    WEIGHTS_FILE,
+    ModelConfig,
+    load_checkpoint,
+    load_config,
+    shipped_networks,
+)
 from data_fetch import data_checksum
 from files import write_json
 from training.classic_loss import classic_losses, losses_without_looking
@@ -133,9 +141,9 @@ def writeup_rows(split: str) -> list[Row]:
 def our_rows(split: str) -> list[Row]:
     """The networks that ship and are trained on this split."""
     rows = []
-    for path in sorted(SAVED_MODELS.glob(f"*/{CONFIG_FILE}")):
-        config, name = json.loads(path.read_text()), path.parent.name
-        if config["trained_on"] == split and config["recipe"] not in WRITEUPS:
+    for folder in shipped_networks():
+        config, name = load_config(folder), folder.name
+        if config.trained_on == split and config.recipe not in WRITEUPS:
             rows.append(Row(name.removesuffix(f"-{split}"), name, split))
     return rows
 
