@@ -37,8 +37,8 @@ NO_CONFIDENCE = """The network answers for every crop, also for one without a fa
 
 TILT = """Training images were rotated by 10 to 15 degrees (one sigma): turn a tilted photo upright first."""
 
-ALIGNED = """The face finder was trained on faces with a tilt of 12 degrees (one sigma), some up to 60. What it
-misses beyond that was not measured, so turn a tilted photo upright first, or give boxes.
+ALIGNED = """The face finder was trained on faces with a tilt of 12 degrees (one sigma), some up to 60. What
+it misses beyond that was not measured, so turn a tilted photo upright first, or give boxes.
 With boxes, a tilt of up to 60 degrees costs next to nothing
 ([robustness](../../benchmarks/robustness/README.md)). Blur of more than 4 % of the face's size costs
 much, and so does covering more than a third of the face."""
