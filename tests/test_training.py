@@ -62,7 +62,14 @@ def train_process(sample_folder, run_folder, *more, launch=()):
     command = [sys.executable, *launch, "train.py", "--recipe", "naimishnet", "--run", str(run_folder)]
     command += [*TINY_FLAGS, *more]
     return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # a shell that starts the tests in the background lets them ignore Ctrl-C, and so this process too
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )
 
 
