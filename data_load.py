@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from files import IMAGE_SUFFIXES, cv2, read_image, read_pts, to_gray
+from files import IMAGE_SUFFIXES, cv2, read_image, read_pts, to_gray, to_rgb
 from geometry import interocular_distance, resize_matrix, transform_points
 from landmarks import NUM_KEYPOINTS
 
@@ -150,6 +150,13 @@ def sample_photos() -> dict[str, np.ndarray]:
     with get_sample_data("grace_hopper.jpg") as file:
         hopper = read_image(file)
     return {"astronaut": skimage.data.astronaut(), "hopper": hopper}
+
+
+def background_photo(name: str) -> np.ndarray:
+    """A photo without people that comes with scikit-image, such as 'brick', as HxWx3 uint8 RGB."""
+    import skimage.data  # takes long to import
+
+    return to_rgb(getattr(skimage.data, name)())
 
 
 def photos_folder() -> Path:

@@ -15,10 +15,11 @@ from pathlib import Path
 
 import torch
 
-from checkpoint import SAVED_MODELS, ModelConfig, find_checkpoint, load_checkpoint
+from checkpoint import SAVED_MODELS, WEIGHTS_FILE, ModelConfig, find_checkpoint, load_checkpoint
 from data_fetch import data_checksum, find_data
 from data_load import SPLITS, shift_keypoints
 from detector import DEFAULT_CHECKPOINT
+from detector.face_finders import default_finder_name
 from files import run_command
 from models import count_macs, count_parameters
 from training.evaluation import (
@@ -74,8 +75,12 @@ def record_provenance(row: dict, data) -> dict:
     renew = f"python evaluate.py {name} --split {row['split']} --faces {row['faces']} --record"
     if name in BASELINES:
         return provenance(renew, config=BASELINE_CONFIG, data=data_checksum(data.folder), seed=row["seed"])
-    folder = find_checkpoint(name)
-    return provenance(renew, checkpoint=folder, data=data_checksum(data.folder), seed=row["seed"])
+    folder, files = find_checkpoint(name), []
+    if row["faces"] == "detector":
+        files = [find_checkpoint(default_finder_name(row["split"])) / WEIGHTS_FILE]
+    return provenance(
+        renew, checkpoint=folder, data=data_checksum(data.folder), seed=row["seed"], files=files
+    )
 
 
 def record_stem(name: str, split: str, faces: str) -> Path:

@@ -129,10 +129,12 @@ def without_traces(proto):
     return proto
 
 
-def quantize(path, batches: list[np.ndarray], target) -> None:
+def quantize(path, batches: list[np.ndarray], target, *, float_outputs: bool = False) -> None:
     """Write the int8 version of an ONNX file.
 
     batches: images (N, 1, S, S) to measure the ranges of activations on. target: the path to write.
+    float_outputs: keep the last convolution and all that follows it in float32. A face finder needs it: the
+        coordinates of its boxes grow with the image and would end at the largest one seen in `batches`.
     Activations have 8 bits, weights 7: x86 processors without VNNI add up their products in 16 bits, which
     would overflow with weights of 8 bits.
     """
@@ -154,6 +156,7 @@ def quantize(path, batches: list[np.ndarray], target) -> None:
             str(prepared),
             str(temporary),
             Reader(),
+            nodes_to_exclude=_after_convolutions(prepared) if float_outputs else [],
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Add", "Relu", "Resize"],
             per_channel=True,
@@ -161,6 +164,19 @@ def quantize(path, batches: list[np.ndarray], target) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
         )
+
+
+def _after_convolutions(path) -> list[str]:
+    """Names of the nodes of an ONNX file whose results go into no convolution."""
+    import onnx
+
+    needed, names = set(), []
+    for node in reversed(onnx.load(path).graph.node):  # a node stands before all that use its results
+        if needed.isdisjoint(node.output):
+            names.append(node.name)
+        if node.op_type == "Conv" or not needed.isdisjoint(node.output):
+            needed.update(node.input)
+    return names
 
 
 def calibration_batches(model, config: ModelConfig, dataset: FacialKeypointsDataset) -> list[np.ndarray]:
@@ -202,7 +218,7 @@ def export_checkpoint(name: str, data_folder, only: str | None = None) -> list[P
             batches = (
                 finder_batches(dataset) if is_finder else calibration_batches(model, config, dataset)
             )
-            quantize(plain, batches, small)
+            quantize(plain, batches, small, float_outputs=is_finder)
             record_onnx(small)
             written.append(small)
     except OSError as error:

@@ -241,7 +241,7 @@ class NetworkFaceFinder:
         self,
         network: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
         long_side: int = 320,
-        min_score: float = 0.2,
+        min_score: float = 0.15,
         max_boxes: int = 100,
     ):
         if long_side < CELL_MULTIPLE or not 0 <= min_score <= 1 or max_boxes < 1:
@@ -297,9 +297,9 @@ def finder_input(image: np.ndarray, long_side: int) -> tuple[np.ndarray, np.ndar
     height, width = image.shape[:2]
     factor = min(1.0, long_side / max(height, width))
     new_w, new_h = max(round(width * factor), 1), max(round(height * factor), 1)
-    if (new_w, new_h) != (width, height):
-        image = cv2.resize(image, (new_w, new_h), interpolation=cv2.INTER_AREA)
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    if (new_w, new_h) != (width, height):
+        gray = cv2.resize(gray, (new_w, new_h), interpolation=cv2.INTER_AREA)
     more_h, more_w = -new_h % CELL_MULTIPLE, -new_w % CELL_MULTIPLE
     gray = cv2.copyMakeBorder(gray, 0, more_h, 0, more_w, cv2.BORDER_REPLICATE)
     return (gray.astype(np.float32) / 255)[None, None], np.array([new_w / width, new_h / height])
@@ -328,13 +328,18 @@ def suppress(boxes: np.ndarray, scores: np.ndarray, max_iou: float = 0.45) -> li
     return kept
 
 
-def default_face_finder(trained_on: str, runtime: str = "torch", device: str = "cpu", threads: int = 0):
-    """The face finder that goes with a keypoint network: the one that was trained on the same people.
+def default_finder_name(trained_on: str) -> str:
+    """The checkpoint of the face finder that goes with a keypoint network: trained on the same people.
 
     trained_on: of the keypoint network's config. Those of `identity` and `validation` get the held-out face
     finder, all others the one that knows everybody.
     """
-    name = HELD_OUT_FINDER if trained_on in ("identity", "validation") else FINDER
+    return HELD_OUT_FINDER if trained_on in ("identity", "validation") else FINDER
+
+
+def default_face_finder(trained_on: str, runtime: str = "torch", device: str = "cpu", threads: int = 0):
+    """The face finder of `default_finder_name`."""
+    name = default_finder_name(trained_on)
     return NetworkFaceFinder.from_pretrained(name, runtime=runtime, device=device, threads=threads)
 
 

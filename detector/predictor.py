@@ -27,8 +27,8 @@ from checkpoint import (
     load_model_config,
     open_onnx,
 )
-from detector.face_finders import HaarFaceDetector, MultiCascadeDetector, build_face_detector
-from files import to_gray, to_rgb
+from detector.face_finders import build_face_detector
+from files import cv2, to_gray, to_rgb
 from geometry import (
     box_from_keypoints,
     box_overlap,
@@ -54,6 +54,8 @@ if TYPE_CHECKING:
 
 DEFAULT_CHECKPOINT = "heatmapnet"
 MIN_CONFIDENCE = 0.5
+#: After the first pass, proposals with less confidence are dropped (benchmarks/finding/README.md).
+MIN_FIRST_CONFIDENCE = 0.1
 BATCH = 64  # crops in one call of the network
 MAX_BOX_SIDE = 100  # in sides of the image: a larger box is a mistake, and its crop shows next to nothing
 ONNX_OUTPUTS = ("keypoints", "confidence", "radius")
@@ -214,14 +216,16 @@ def predict(
     images: Sequence[np.ndarray],
     matrices: Sequence[np.ndarray],
     passes: int = 0,
+    flip: bool = True,
 ) -> Estimates:
     """Keypoints, confidence and radius in image pixels, one face per image.
 
     network: a runtime or a PyTorch module.
-    images: N images, HxWx3 uint8 RGB; an image with two faces is listed twice.
+    images: N images, HxWx3 uint8 RGB or HxW gray; an image with two faces is listed twice.
     matrices: N matrices (2, 3) from the image to the crop of the first pass. The crop of each further pass
         is the square around the keypoints of the pass before.
     passes: number of passes; 0 for that of the config.
+    flip: average the last pass with that of the flipped crop, where the config says so (flip_tta).
     """
     network = _as_runtime(network)
     passes = passes or config.passes
@@ -234,7 +238,7 @@ def predict(
                 to_crops = [keypoints_matrix(points, config) for points in answers.keypoints]
             crops = crops_to_batch(images[part], to_crops, config)
             # the passes before the last one only have to tell where the face is
-            if config.flip_tta and number == passes - 1:
+            if flip and config.flip_tta and number == passes - 1:
                 # in one call, because a CPU takes little longer for two crops than for one
                 both = network(np.concatenate([crops, crops[..., ::-1]]))
                 answers = both.in_crops(config).flips_averaged(config.input_size)
@@ -347,8 +351,7 @@ class KeypointDetector:
         self.network = _as_runtime(model)
         self.config = config
         self.name = config.model
-        default = MultiCascadeDetector if config.has_uncertainty else HaarFaceDetector
-        self.face_detector = face_detector or default()
+        self.face_detector = face_detector or build_face_detector("haar", filtered=config.has_uncertainty)
         self.min_confidence = min_confidence
 
     @classmethod
@@ -428,8 +431,7 @@ class KeypointDetector:
         """The faces of several images, which go through the network together.
 
         The answers are those of one call per image; rounding may move a point by a few hundredths of a
-        pixel. Faces that were looked for get one pass around the best answer for each, if the network
-        estimates confidence and radius: answers that start from different boxes then agree.
+        pixel.
 
         images: each as in `__call__`.
         boxes_xyxy: for each image its boxes (N, 4), or None where faces are to be looked for.
@@ -448,18 +450,34 @@ class KeypointDetector:
             check_boxes(self.face_detector(image) if boxes is None else boxes, image)
             for image, boxes in zip(images, given, strict=True)
         ]
-        sources = [image for image, boxes in zip(images, boxes_per_image, strict=True) for _ in boxes]
-        matrices = [box_matrix(box, self.config) for boxes in boxes_per_image for box in boxes]
-        faces_per_image = _to_faces(predict(self.network, self.config, sources, matrices), boxes_per_image)
-
-        filtered = [number for number, boxes in enumerate(given) if filter_boxes or boxes is None]
-        found = [filter_faces(faces_per_image[number], self.min_confidence) for number in filtered]
-        if self.config.has_uncertainty:
-            keypoints = [[face.keypoints for face in faces] for faces in found]
-            found = self._follow([images[number] for number in filtered], keypoints)
-            found = [filter_faces(faces, self.min_confidence) for faces in found]
-        for number, faces in zip(filtered, found, strict=True):
+        images = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
+        searched = [number for number, boxes in enumerate(given) if filter_boxes or boxes is None]
+        left = [[] if number in searched else boxes for number, boxes in enumerate(boxes_per_image)]
+        faces_per_image = self._predict(images, self._box_matrices(left), left)
+        found = self._search(
+            [images[number] for number in searched], [boxes_per_image[number] for number in searched]
+        )
+        for number, faces in zip(searched, found, strict=True):
             faces_per_image[number] = faces
+        return faces_per_image
+
+    def _search(self, images: list[np.ndarray], boxes_per_image: list[list]) -> list[list[Face]]:
+        """The faces of each image, of those that its boxes lead to.
+
+        Where the network estimates confidence, there is one pass more than for given boxes, and the answers
+        are filtered after each pass, so that few go through the last ones.
+        """
+        matrices = self._box_matrices(boxes_per_image)
+        if not self.config.has_uncertainty:
+            faces_per_image = self._predict(images, matrices, boxes_per_image)
+            return [filter_faces(faces, self.min_confidence) for faces in faces_per_image]
+        for number in range(self.config.passes + 1):
+            is_last = number == self.config.passes
+            faces_per_image = self._predict(images, matrices, boxes_per_image, passes=1, flip=is_last)
+            limit = self.min_confidence if number else min(MIN_FIRST_CONFIDENCE, self.min_confidence)
+            faces_per_image = [filter_faces(faces, limit) for faces in faces_per_image]
+            boxes_per_image = [[face.box_xyxy for face in faces] for faces in faces_per_image]
+            matrices = self._keypoint_matrices([[face.keypoints for face in own] for own in faces_per_image])
         return faces_per_image
 
     def follow(self, image, keypoints) -> list[Face]:
@@ -467,14 +485,25 @@ class KeypointDetector:
 
         Raises ValueError for wrong keypoints, and the errors of `__call__` for what is no image.
         """
-        return self._follow([to_rgb(image)], [[check_keypoints(points) for points in keypoints]])[0]
+        keypoints = [check_keypoints(points) for points in keypoints]
+        boxes = [box_from_keypoints(points) for points in keypoints]
+        gray = cv2.cvtColor(to_rgb(image), cv2.COLOR_RGB2GRAY)
+        return self._predict([gray], self._keypoint_matrices([keypoints]), [boxes], passes=1)[0]
 
-    def _follow(self, images: list[np.ndarray], keypoints_per_image: list[list]) -> list[list[Face]]:
-        """One pass around the keypoints (68, 2) of each face of each image."""
-        sources = [image for image, own in zip(images, keypoints_per_image, strict=True) for _ in own]
-        matrices = [keypoints_matrix(points, self.config) for own in keypoints_per_image for points in own]
-        boxes = [[box_from_keypoints(points) for points in own] for own in keypoints_per_image]
-        return _to_faces(predict(self.network, self.config, sources, matrices, passes=1), boxes)
+    def _box_matrices(self, boxes_per_image: list[list]) -> list[list[np.ndarray]]:
+        return [[box_matrix(box, self.config) for box in boxes] for boxes in boxes_per_image]
+
+    def _keypoint_matrices(self, keypoints_per_image: list[list]) -> list[list[np.ndarray]]:
+        return [[keypoints_matrix(points, self.config) for points in own] for own in keypoints_per_image]
+
+    def _predict(
+        self, images, matrices_per_image, boxes_per_image, passes: int = 0, flip: bool = True
+    ) -> list[list[Face]]:
+        """The faces of each image: `predict` from its matrices (2, 3), one for each of its boxes."""
+        sources = [image for image, own in zip(images, matrices_per_image, strict=True) for _ in own]
+        matrices = [matrix for own in matrices_per_image for matrix in own]
+        found = predict(self.network, self.config, sources, matrices, passes, flip)
+        return _to_faces(found, boxes_per_image)
 
 
 def _to_faces(found: Estimates, boxes_per_image: Sequence[Sequence]) -> list[list[Face]]:

@@ -10,10 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from stub_detector import CONFIG as STUB_CONFIG
+from stub_detector import ring_network
 from torch import nn
 
 from checkpoint import SAVED_MODELS, CheckpointError, ModelConfig
 from detector import Face, KeypointDetector, predict_keypoints
+from detector.face_finders import FixedBoxes
 from detector.predictor import (
     RUNTIMES,
     TorchRuntime,
@@ -73,6 +76,23 @@ def test_points_come_back_in_image_pixels(view, passes, flip_tta):
     # the crop and its flipped copy go in one call, because two calls of one crop take twice as long
     assert model.calls == passes
     assert model.crops == passes + flip_tta  # only in the last pass
+
+
+def test_proposals_that_are_no_face_cost_one_crop():
+    boxes = [[10, 10, 60, 60], [100, 20, 140, 60], [40, 80, 120, 160]]
+    crops = []
+
+    def network(batch):
+        """The crop of the last box, the darkest, is no face: its confidence is below the limit."""
+        crops.append(len(batch))
+        answer = ring_network(batch)
+        return answer._replace(confidence=np.where(batch.mean(axis=(1, 2, 3)) < 0.1, 0.05, 0.9))
+
+    image = np.full((200, 240, 3), 128, np.uint8)
+    image[70:, :150] = 0
+    config = replace(STUB_CONFIG, model_args={"uncertainty": True}, passes=2, flip_tta=True)
+    assert len(KeypointDetector(network, config, FixedBoxes(boxes))(image)) == 2
+    assert crops == [3, 2, 4]  # all boxes, the two faces, the two faces and their flipped crops
 
 
 def test_further_passes_repair_a_bad_start():

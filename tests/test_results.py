@@ -165,6 +165,19 @@ def test_a_record_is_out_of_date_when_its_weights_change(a_checkpoint):
     assert problem("a.json", about) == line
 
 
+def test_a_record_is_out_of_date_when_another_file_that_it_used_changes(a_checkpoint):
+    folder, _ = a_checkpoint
+    used = folder / "finder.onnx"
+    used.write_bytes(b"1")
+    about = provenance("make measure", checkpoint=folder, files=[used])
+    assert problem("a.json", about) == ""
+    used.write_bytes(b"2")
+    line = "a.json was measured with another saved_models/net/finder.onnx; renew it: make measure"
+    assert problem("a.json", about) == line
+    used.unlink()
+    assert problem("a.json", about) == line
+
+
 @pytest.mark.parametrize("change", [{"passes": 3}, {"box_scale": 1.7}, {"flip_tta": True}])
 def test_a_record_is_out_of_date_when_its_config_changes(a_checkpoint, change):
     folder, about = a_checkpoint

@@ -9,6 +9,7 @@ from benchmarks import pages
 from checkpoint import CONFIG_FILE, SAVED_MODELS, FinderConfig, ModelConfig, load_config
 from landmarks import REGIONS
 from models import model_class
+from training.finder import FINDER_RECIPES
 from training.metrics import METRICS, YAW_BINS, headings, percent
 from training.records import load_record
 
@@ -103,7 +104,7 @@ A small fully convolutional network that proposes where faces are (`models.FaceF
 python train.py --recipe {recipe} --split {trained_on}
 ```
 
-Seed {seed}, {epochs} epochs of 100 steps; weights stored as float16. Then `export_onnx.py`.
+Seed {seed}, {epochs} epochs of {steps} steps; weights stored as float16. Then `export_onnx.py`.
 
 ```python
 from detector import KeypointDetector, NetworkFaceFinder
@@ -112,8 +113,8 @@ boxes = NetworkFaceFinder.from_pretrained("{name}")(image)    # (N, 4) left, top
 detector = KeypointDetector.from_pretrained()                 # uses a face finder already
 ```
 
-**Trained on** composites: faces of {data} They are pasted onto photos without people, textures and text
-(`training/composites.py`).
+**Trained on** drawn scenes (`training/composites.py`): faces are cut out and pasted onto photos without
+people, textures and text. The faces are those of {data}
 
 **Input** a gray image of any size, reduced to {long_side} px on the larger side. **Output** a score and a
 square box per cell of 8 x 8 px; boxes with a score of at least {min_score} are proposed. The box is 1.2 times
@@ -150,6 +151,7 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
         trained_on=config.trained_on,
         seed=config.seed,
         epochs=config.epochs,
+        steps=FINDER_RECIPES[config.recipe].steps_per_epoch,
         data=TRAINED_ON[config.trained_on].format(name=folder.name),
         size=config.input_size,
         passes=config.passes,
@@ -174,6 +176,7 @@ def finder_card(folder: Path, config: FinderConfig) -> str:
         trained_on=config.trained_on,
         seed=config.seed,
         epochs=config.epochs,
+        steps=FINDER_RECIPES[config.recipe].steps_per_epoch,
         data=TRAINED_ON[config.trained_on].format(name=folder.name),
         files=files_of(folder),
         long_side=config.long_side,

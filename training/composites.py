@@ -15,10 +15,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from skimage import data as skimage_data
 from torch.utils.data import Dataset
 
-from data_load import FacialKeypointsDataset, training_labels
+from data_load import FacialKeypointsDataset, background_photo, training_labels
 from files import cv2
 from geometry import (
     box_centre,
@@ -33,19 +32,17 @@ from geometry import (
 )
 from landmarks import GROUPS
 from models import FaceFinder
+from training.uncertainty import TRAINING_SCENES
 
 BOX_SCALE = 1.2  # side of the box that is taught, over the larger side of the box around the keypoints
 #: Photos of scikit-image that show no people.
-SCENES = (
-    "brick", "cell", "coffee", "colorwheel", "grass", "gravel", "horse", "immunohistochemistry", "page",
-    "retina", "rocket", "text",
-)  # fmt: skip
+SCENES = tuple(sorted((*TRAINING_SCENES, "colorwheel", "horse")))
 #: How often each kind of scene is drawn.
 KINDS = {"frame": 0.25, "mixed": 0.35, "crowd": 0.25, "empty": 0.15}
 FACE_PX = (9.0, 220.0)  # larger side of the box around the keypoints, in pixels of the scene
 CROWD_PX = (9.0, 50.0)
 CROWD_LIMIT = 30  # faces in a scene
-KNOWN_SCALE = 1.8  # a frame is known to show no second face within this many sizes of the face
+KNOWN_SCALE = 1.8  # assumed: a frame shows no second face within this many sizes of the face
 IGNORED = -1.0
 
 
@@ -87,7 +84,7 @@ class CompositeScenes(Dataset):
             cv2.cvtColor(dataset.image(index), cv2.COLOR_RGB2GRAY) for index in range(len(dataset))
         ]
         self.keypoints = training_labels(dataset, labels)
-        self.photos = [_gray(getattr(skimage_data, name)()) for name in SCENES]
+        self.photos = [cv2.cvtColor(background_photo(name), cv2.COLOR_RGB2GRAY) for name in SCENES]
 
     def without_faces(self, length: int) -> "CompositeScenes":
         """`length` other scenes from the same images, none with a face."""
@@ -221,13 +218,6 @@ class CompositeScenes(Dataset):
             matrix = crop_matrix(box_centre(outline), box_side(outline) / side, 1)
         matrix[:, 2] += rng.uniform(0, self.size, 2)
         _paste(scene.image, frame, _patch_mask(frame.shape, outline, rng), matrix, rng)
-
-
-def _gray(image: np.ndarray) -> np.ndarray:
-    """A photo of scikit-image as uint8 gray."""
-    if image.dtype == bool:
-        image = image.astype(np.uint8) * 255
-    return image if image.ndim == 2 else cv2.cvtColor(image[..., :3], cv2.COLOR_RGB2GRAY)
 
 
 def _square(points: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from checkpoint import ModelConfig
 from data_load import FacialKeypointsDataset, load_split, shift_keypoints
-from detector.face_finders import HaarFaceDetector, MultiCascadeDetector, default_face_finder
+from detector.face_finders import HaarFaceDetector, build_face_detector, default_face_finder
 from detector.predictor import KeypointDetector, box_matrix, crops_to_batch, predict_keypoints
 from geometry import (
     box_from_keypoints,
@@ -173,7 +173,7 @@ def _face_detector(split: str, faces: str, filtered: bool) -> Callable | None:
     if faces not in SEARCHED:
         return None
     if faces == "haar":
-        return MultiCascadeDetector() if filtered else HaarFaceDetector()
+        return build_face_detector("haar", filtered=filtered)
     if split == "validation":
         raise LeakError(
             "the face finder was trained on people that 'validation' tests; take --faces haar, or --split "

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from checkpoint import FinderConfig, check_fields, rule, same_rule, save_checkpoint
 from data_load import load_split
+from detector.face_finders import peak_boxes
 from files import remove_leftovers, run_lock
 from models import FaceFinder
 from training.composites import CompositeScenes
@@ -69,7 +70,7 @@ class FinderRecipe:
     schedule: str = field(default="one_cycle", metadata=same_rule(Recipe, "schedule"))
     ema_decay: float = field(default=0.998, metadata=same_rule(Recipe, "ema_decay"))
     long_side: int = field(default=320, metadata=same_rule(FinderConfig, "long_side"))
-    min_score: float = field(default=0.2, metadata=same_rule(FinderConfig, "min_score"))
+    min_score: float = field(default=0.15, metadata=same_rule(FinderConfig, "min_score"))
 
     def __post_init__(self):
         """Raises ValueError for a value that its field may not have."""
@@ -159,16 +160,13 @@ class MixedScenes(Dataset):
 def find_hard(
     model: FaceFinder, empty: CompositeScenes, min_score: float
 ) -> tuple[list[torch.Tensor], float]:
-    """Images of scenes without faces on which the finder is most sure of one, and its boxes per scene.
-
-    A box is a cell with a score above min_score that is the largest of its 3x3 neighbours.
-    """
+    """Images of scenes without faces on which the finder is most sure of one, and its boxes per scene."""
     images, highest, boxes = [], [], 0
     model.eval()
     for batch in DataLoader(empty, 32):
-        scores, _ = model(batch["image"].to(memory_format=torch.channels_last))
-        peaks = scores == F.max_pool2d(scores[:, None], 3, stride=1, padding=1)[:, 0]
-        boxes += int((peaks & (scores > min_score)).sum())
+        scores, found = model(batch["image"].to(memory_format=torch.channels_last))
+        maps = zip(scores.numpy(), found.numpy(), strict=True)
+        boxes += sum(len(peak_boxes(*own, min_score)[1]) for own in maps)
         highest += scores.amax(dim=(1, 2)).tolist()
         images += list(batch["image"])
     order = np.argsort(highest)[::-1][: max(len(images) // 10, 1)]

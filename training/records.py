@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import math
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -156,6 +157,7 @@ def provenance(
     weights: str = WEIGHTS_FILE,
     data: str = "",
     seed: int | None = None,
+    files: Iterable[Path] = (),
 ) -> dict:
     """The provenance of a measurement made now: everything that it depends on.
 
@@ -163,6 +165,7 @@ def provenance(
     checkpoint: its folder; config: of the checkpoint, or of a predictor without one.
     weights: the file in that folder that was run.
     data: `data_fetch.data_checksum` of the data. seed: of the training, or of the measurement.
+    files: other files of this repository that were used, such as the weights of a face finder.
     """
     folder = Path(checkpoint).resolve() if checkpoint is not None else None
     if folder and config is None:
@@ -174,6 +177,7 @@ def provenance(
         "weights_file": weights if folder else None,
         "weights": sha256_of(folder / weights) if folder else None,
         "config": config_digest(config) if config else None,
+        "files": {Path(f).resolve().relative_to(ROOT).as_posix(): sha256_of(f) for f in files},
         "splits": sha256_of(SPLITS_FILE),
         "data": data or None,
         "seed": seed,
@@ -198,6 +202,9 @@ def problem(record, stored: dict) -> str:
             wrong.append("config")
     elif folder and folder.parent.name == "saved_models":
         wrong.append("checkpoint, which is gone")
+    for name, digest in stored.get("files", {}).items():
+        if not (ROOT / name).is_file() or sha256_of(ROOT / name) != digest:
+            wrong.append(name)
     if stored.get("splits") and stored["splits"] != sha256_of(SPLITS_FILE):
         wrong.append("splits")
     if stored.get("data") and stored["data"] != committed_data_checksum():

@@ -23,13 +23,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from skimage import data as skimage_data
 from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from checkpoint import CheckpointError, ModelConfig, find_checkpoint, load_checkpoint, save_checkpoint
 from data_fetch import DataError, find_data
-from data_load import LABEL_OFFSET, FacialKeypointsDataset, load_split, shift_keypoints, training_labels
+from data_load import (
+    LABEL_OFFSET,
+    FacialKeypointsDataset,
+    background_photo,
+    load_split,
+    shift_keypoints,
+    training_labels,
+)
 from detector.face_finders import HaarFaceDetector
 from detector.predictor import BATCH, box_matrix, crops_to_batch, keypoints_matrix, predict_keypoints
 from files import write_json
@@ -163,8 +169,7 @@ def no_face_boxes(dataset: FacialKeypointsDataset, scenes, seed: int = 0) -> tup
     rng = np.random.default_rng(seed)
     images, boxes, faces = _background(dataset, rng)
     for name in scenes:
-        scene = getattr(skimage_data, name)()
-        scene = np.repeat(scene[..., None], 3, axis=2) if scene.ndim == 2 else scene[..., :3]
+        scene = background_photo(name)
         images += [scene] * SCENE_BOXES
         boxes += [_random_box(scene.shape[:2], rng) for _ in range(SCENE_BOXES)]
         faces += [None] * SCENE_BOXES

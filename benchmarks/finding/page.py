@@ -1,7 +1,7 @@
 """Faces found and false positives of the detector, with our face finder and with cascades:
 
     python -m benchmarks.finding.page              # writes README.md from the records
-    python -m benchmarks.finding.page --measure    # measures first; needs the data, 20 minutes
+    python -m benchmarks.finding.page --measure    # measures first; needs the data, half an hour
 
 The labelled images of the 69 people of `identity`, and photos with hand-made points in larger scenes
 (benchmarks/finding/scenes.py), which need a folder of such photos. A face is found if a box overlaps it: IoU
@@ -16,13 +16,20 @@ import numpy as np
 from tqdm import tqdm
 
 from benchmarks import pages
-from benchmarks.finding.scenes import FACTORS, measure_scenes
-from benchmarks.finding.stability import stability_table
-from checkpoint import find_checkpoint, load_checkpoint
+from benchmarks.finding import stability
+from benchmarks.finding.scenes import (
+    BOX_SCALE,
+    FACTORS,
+    MIN_IOU,
+    SCENES_RUNTIMES,
+    measure_scenes,
+    photos_with_points,
+)
+from checkpoint import FINDER, RUNTIMES, WEIGHTS_FILE, find_checkpoint, load_checkpoint
 from data_fetch import data_checksum
 from data_load import load_split, shift_keypoints
 from detector import DEFAULT_CHECKPOINT, HaarFaceDetector, KeypointDetector, MultiCascadeDetector
-from detector.face_finders import default_face_finder
+from detector.face_finders import HELD_OUT_FINDER, default_face_finder
 from detector.predictor import predict_keypoints
 from files import write_json
 from geometry import box_from_keypoints, box_iou, scale_box
@@ -34,18 +41,25 @@ HERE = Path(__file__).parent
 RECORD, SCENES_RECORD = HERE / "records" / "finding.json", HERE / "records" / "scenes.json"
 CHECKPOINT = f"{DEFAULT_CHECKPOINT}-identity"
 SETTINGS = ((1.2, 2), (1.1, 5))  # scale factor, minimum of neighbours
-MIN_IOU, BOX_SCALE = 0.3, 1.2
 
 
 def measure(data) -> None:
-    """Write both records, where they are not current."""
+    """Write the records that are not current. Without photos with hand-made points, those of photos stay."""
     if not is_current(RECORD):
         measure_identity(data)
+    try:
+        photos = photos_with_points()
+    except FileNotFoundError as error:
+        print(f"photos and scenes are not measured: {error}")
+        return
+    if not is_current(stability.RECORD):
+        stability.measure_all(data, photos)
     if not is_current(SCENES_RECORD):
-        rows, median_px = measure_scenes(DEFAULT_CHECKPOINT)
-        about = provenance(
-            "python -m benchmarks.finding.page --measure", checkpoint=find_checkpoint(DEFAULT_CHECKPOINT)
-        )
+        rows, median_px = measure_scenes(DEFAULT_CHECKPOINT, photos)
+        folder = find_checkpoint(DEFAULT_CHECKPOINT)
+        places = folder, find_checkpoint(FINDER)
+        files = [place / RUNTIMES[runtime] for place in places for runtime in SCENES_RUNTIMES]
+        about = provenance("python -m benchmarks.finding.page --measure", checkpoint=folder, files=files)
         stored = {"checkpoint": DEFAULT_CHECKPOINT, "rows": rows, "median_px": median_px}
         write_json(SCENES_RECORD, {**stored, "provenance": about})
 
@@ -74,6 +88,7 @@ def measure_identity(data) -> None:
         "python -m benchmarks.finding.page --measure",
         checkpoint=find_checkpoint(CHECKPOINT),
         data=data_checksum(data.folder),
+        files=[find_checkpoint(HELD_OUT_FINDER) / WEIGHTS_FILE],
     )
     stored = {"checkpoint": CHECKPOINT, "images": len(dataset), "rows": rows, "others": listed["detector"]}
     write_json(RECORD, {**stored, "provenance": about})
@@ -176,7 +191,8 @@ Faces that the detector reports away from the labelled faces:
 329 photos with hand-made points and one marked face each, in `{scenes_checkpoint}`. *At 1/2* and *at 1/4*:
 the photo at this size on a background without people, 640 x 480 pixels; the median face is then {half} and
 {quarter} px wide. *Others* are boxes per image that are not on the marked face; some photos show a second
-person. Nothing was trained on these photos. The lowest score of a box was chosen on a third of them.
+person. Nothing was trained on these photos, but the lowest score of a box was chosen on them. The backgrounds
+are those on which the confidence was calibrated.
 
 {scenes}
 
@@ -185,14 +201,15 @@ person. Nothing was trained on these photos. The lowest score of a box was chose
 Several boxes often lead to the same face, and the network answers slightly differently for each. An answer
 should not depend on which one is reported. Every fourth of these images, and every eighth of 329 photos with
 hand-made points (`photos`), is copied four times. A copy is shifted by up to 11 px and saved as JPEG with a
-quality of 70 to 97. The move is the mean distance between the points of a copy, shifted back, and those of
-the image, in percent of the inter-ocular distance. NME is against the points of the data set without
-adding its label offset. By `python -m benchmarks.finding.stability`.
+quality of 70 to 97. The boxes are those of the face finder. The move is the mean distance between the points
+of a copy, shifted back, and those of the image, in percent of the inter-ocular distance. NME is against the
+points of the data set without adding its label offset.
 
 {stability}
 
-`KeypointDetector` works as the last rule says: of the confident answers it reports the one with the smallest
-radius relative to the face, after one more pass around it. The first rule is the one that was used before.
+`KeypointDetector` works as the last rule says. Its first pass goes over all boxes. Then and after each
+further pass, of the answers for one face the one with the smallest expected error is kept: the smallest mean
+radius relative to the face. The first rule is the one that was used before.
 """
 
 
@@ -207,7 +224,7 @@ def write_page() -> None:
         half=scenes["median_px"] // 2, quarter=scenes["median_px"] // 4,
         checkpoint=record["checkpoint"], images=record["images"],
         table=table(record["rows"], errors), others=others_table(record["others"]),
-        stability=stability_table(),
+        stability=stability.stability_table(),
     )  # fmt: skip
     pages.write_if_changed(HERE / "README.md", text)
 

@@ -1,7 +1,8 @@
 """Faces found in photos with hand-made points, and in larger scenes that these photos are pasted into.
 
 Each photo is searched as it is, and at 1/2 and 1/4 of its size at a random place of a background without
-people, 640 x 480 pixels. The backgrounds are photos of scikit-image that no network was trained on.
+people, 640 x 480 pixels. The backgrounds are photos of scikit-image. No network was trained on them; the
+confidence was calibrated on boxes of the same photos (training/uncertainty.py).
 """
 
 import os
@@ -9,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import skimage.data
 from tqdm import tqdm
 
-from data_load import FacialKeypointsDataset
-from detector import KeypointDetector, MultiCascadeDetector, NetworkFaceFinder
+from data_load import FacialKeypointsDataset, background_photo
+from detector import KeypointDetector, NetworkFaceFinder
 from files import cv2
 from geometry import box_from_keypoints, box_iou, resize_matrix, scale_box, transform_points
 from training.uncertainty import TEST_SCENES
@@ -22,6 +22,7 @@ from training.uncertainty import TEST_SCENES
 PHOTOS_VARIABLE = "KEYPOINTS_PHOTOS_68"
 SIZE_WH = (640, 480)
 FACTORS = (1, 2, 4)
+SCENES_RUNTIMES = ("onnx", "onnx-int8")
 MIN_IOU, BOX_SCALE = 0.3, 1.2
 
 
@@ -47,8 +48,7 @@ def scene(image: np.ndarray, keypoints: np.ndarray, factor: int, seed: int) -> t
     if factor == 1:
         return image, keypoints
     rng = np.random.default_rng(seed)
-    ground = getattr(skimage.data, TEST_SCENES[seed % len(TEST_SCENES)])()
-    ground = np.repeat(ground[..., None], 3, axis=2) if ground.ndim == 2 else ground[..., :3]
+    ground = background_photo(TEST_SCENES[seed % len(TEST_SCENES)])
     canvas = cv2.resize(ground, SIZE_WH, interpolation=cv2.INTER_AREA)
     shape_hw = tuple(max(side // factor, 1) for side in image.shape[:2])
     small = cv2.resize(image, shape_hw[::-1], interpolation=cv2.INTER_AREA)
@@ -75,20 +75,20 @@ def reported(detector: KeypointDetector) -> Callable[[np.ndarray], np.ndarray]:
     return lambda image: [scale_box(face.box_xyxy, BOX_SCALE) for face in detector(image)]
 
 
-def measure_scenes(checkpoint: str) -> tuple[list[dict], int]:
+def measure_scenes(checkpoint: str, photos: FacialKeypointsDataset) -> tuple[list[dict], int]:
     """A row per method and factor, and the median width in pixels of the faces in the photos.
 
     Methods: the detector with each face finder, and the boxes of ours alone.
     """
-    photos, rows = photos_with_points(), []
+    rows = []
     methods = {
-        "detector": reported(KeypointDetector.from_pretrained(checkpoint)),
-        "detector, onnx-int8": reported(KeypointDetector.from_pretrained(checkpoint, runtime="onnx-int8")),
-        "boxes of the face finder": NetworkFaceFinder.from_pretrained(),
-        "detector with cascades": reported(
-            KeypointDetector.from_pretrained(checkpoint, face_detector=MultiCascadeDetector())
-        ),
+        f"detector, {runtime}": reported(KeypointDetector.from_pretrained(checkpoint, runtime=runtime))
+        for runtime in SCENES_RUNTIMES
     }
+    methods["boxes of the face finder"] = NetworkFaceFinder.from_pretrained(runtime=SCENES_RUNTIMES[0])
+    methods["detector with cascades"] = reported(
+        KeypointDetector.from_pretrained(checkpoint, runtime=SCENES_RUNTIMES[0], face_detector="haar")
+    )
     for title, find in methods.items():
         rows += [count(find, photos, factor, title) for factor in FACTORS]
     return rows, round(float(np.median(np.ptp(photos.keypoints[..., 0], axis=1))))

@@ -1,32 +1,30 @@
-"""Measures how far the answer for a face moves when the image is shifted and saved again as JPEG.
-
-    python -m benchmarks.finding.stability [CHECKPOINT] [--photos FOLDER]
+"""How far the answer for a face moves when the image is shifted and saved again as JPEG.
 
 Each image gets copies: shifted by up to MAX_SHIFT pixels in x and y, then saved with a JPEG quality of 70 to
 97. The move of a copy is the mean distance between its keypoints, shifted back, and those of the unchanged
 image, in inter-ocular distances. Face finder and network are those of KeypointDetector. Several boxes often
 lead to the same face; the rows of the table are rules for which of their answers is reported.
 
-Needs the data and about 8 minutes of one core. Writes records/stability.json; `stability_table()` makes the
-table from it. FOLDER: photos, each with a .pts file of hand-made points.
+`measure_all` writes records/stability.json, and `stability_table()` makes the table from it.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.pages import markdown_table, write_if_changed
-from checkpoint import find_checkpoint
-from data_fetch import data_checksum, find_data
+from checkpoint import WEIGHTS_FILE, find_checkpoint
+from data_fetch import data_checksum
 from data_load import FacialKeypointsDataset, load_split
-from detector import DEFAULT_CHECKPOINT, Face, KeypointDetector, MultiCascadeDetector
+from detector import DEFAULT_CHECKPOINT, Face, KeypointDetector
+from detector.face_finders import HELD_OUT_FINDER
 from detector.predictor import filter_faces, same_face
 from files import cv2
 from geometry import face_distance, interocular_distance
 from training.records import provenance
 
+CHECKPOINT = f"{DEFAULT_CHECKPOINT}-identity"
 RECORD = Path(__file__).parent / "records" / "stability.json"
 MAX_SHIFT, QUALITIES, COPIES = 11, (70, 97), 4
 LIMITS = (0.02, 0.05)
@@ -63,7 +61,7 @@ def answers(detector: KeypointDetector, image: np.ndarray) -> dict[str, list[Fac
     return {
         "the most confident": most_confident(faces, detector.min_confidence),
         "the smallest expected error": filter_faces(faces, detector.min_confidence),
-        "the smallest expected error, and one more pass around it": reported,
+        "the smallest expected error, chosen after each pass": reported,
     }
 
 
@@ -124,29 +122,19 @@ def stability_table(record: dict | None = None) -> str:
     return markdown_table(columns, rows)
 
 
-def main(arguments=None) -> None:
-    """Measure, store the record and print the table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+def measure_all(data, photos: FacialKeypointsDataset) -> None:
+    """Write the record. data: from `find_data`. photos: photos with hand-made points."""
+    detector = KeypointDetector.from_pretrained(CHECKPOINT, runtime="torch")
+    sets = {
+        "identity": measure(detector, load_split(data.folder, "identity", "test"), STEPS["identity"]),
+        "photos": measure(detector, photos, STEPS["photos"]),
+    }
+    about = provenance(
+        "python -m benchmarks.finding.page --measure",
+        checkpoint=find_checkpoint(CHECKPOINT),
+        data=data_checksum(data.folder),
+        files=[find_checkpoint(HELD_OUT_FINDER) / WEIGHTS_FILE],
     )
-    parser.add_argument("checkpoint", nargs="?", default=f"{DEFAULT_CHECKPOINT}-identity")
-    parser.add_argument("--photos", help="also measure the photos of this folder")
-    args = parser.parse_args(arguments)
-    detector = KeypointDetector.from_pretrained(
-        args.checkpoint, runtime="torch", face_detector=MultiCascadeDetector()
-    )
-    dataset = load_split(find_data().folder, "identity", "test")
-    sets = {"identity": measure(detector, dataset, STEPS["identity"])}
-    if args.photos:
-        photos = FacialKeypointsDataset.from_pts(args.photos)
-        sets["photos"] = measure(detector, photos, STEPS["photos"])
-    record = {"checkpoint": args.checkpoint, "max_shift": MAX_SHIFT, "qualities": QUALITIES, "sets": sets}
-    renew = "python -m benchmarks.finding.stability --photos FOLDER"
-    folder, data = find_checkpoint(args.checkpoint), data_checksum(find_data().folder)
-    record["provenance"] = provenance(renew, checkpoint=folder, data=data)
-    write_if_changed(RECORD, json.dumps(record) + "\n")  # thousands of numbers, so not one per line
-    print(stability_table(record))
-
-
-if __name__ == "__main__":
-    main()
+    record = {"checkpoint": CHECKPOINT, "max_shift": MAX_SHIFT, "qualities": QUALITIES, "sets": sets}
+    # thousands of numbers, so not one per line
+    write_if_changed(RECORD, json.dumps({**record, "provenance": about}) + "\n")

@@ -1,6 +1,7 @@
 """Table and plot of benchmarks/peers from stored records, without the peers, images or weights."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -142,11 +143,12 @@ def timed_label(name: str) -> str:
     return f"{checkpoint}, {RUNTIMES[runtime]} (box given; all crops and passes)"
 
 
-def versions() -> str:
-    """The pinned versions of the peers."""
+def versions(names: Sequence[str] = ("MediaPipe", "dlib")) -> str:
+    """The pinned versions of these peers, and of NumPy."""
+    wanted = {"numpy", *map(str.lower, names)}
     lines = REQUIREMENTS.read_text().splitlines()
     pins = [line.partition("#")[0].strip() for line in lines]
-    return ", ".join(pin.replace("==", " ") for pin in pins if pin.startswith(("mediapipe", "dlib", "numpy")))
+    return ", ".join(pin.replace("==", " ") for pin in pins if pin.partition("=")[0] in wanted)
 
 
 def draw() -> None:

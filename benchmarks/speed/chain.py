@@ -19,6 +19,7 @@ from tqdm import tqdm
 
 from benchmarks.peers.report import versions
 from benchmarks.peers.worker import Worker
+from checkpoint import FINDER, RUNTIMES, find_checkpoint
 from data_load import sample_photos
 from detector import KeypointDetector
 from files import cv2, write_json
@@ -26,7 +27,7 @@ from training.records import provenance
 
 RECORD = Path(__file__).parent / "records" / "chain.json"
 ROUNDS, WARM, SIZE_WH = 30, 1, (640, 480)
-CHECKPOINTS, RUNTIMES = ("heatmapnet", "heatmapnet-small"), ("torch", "onnx", "onnx-int8")
+CHECKPOINTS = ("heatmapnet", "heatmapnet-small")
 PEERS = {"MediaPipe": ("mediapipe", "static"), "dlib": ("dlib", "detector")}
 
 
@@ -83,9 +84,11 @@ def measure(python, peers: list[str]) -> None:
         for name in CHECKPOINTS
         for runtime, faces in (("onnx-int8", "haar"), ("onnx-int8", "finder"))
     }
-    about = provenance("python -m benchmarks.speed.chain --environment FOLDER")
+    places = [find_checkpoint(name) for name in (*CHECKPOINTS, FINDER)]
+    files = [place / file for place in places for file in RUNTIMES.values()]
+    about = provenance("python -m benchmarks.speed.chain --environment FOLDER", files=files)
     stored = {"rows": rows, "stages": stages, "calls": ROUNDS}
-    write_json(RECORD, {**stored, "provenance": about | {"peers": versions()}})
+    write_json(RECORD, {**stored, "provenance": about | {"peers": versions(peers)}})
 
 
 class Timed:

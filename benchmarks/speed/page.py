@@ -15,9 +15,10 @@ TEXT = """# From a photo to its keypoints
 
 Two photos of 640 x 480 pixels with one face each, by `python -m benchmarks.speed.chain`. Median processor
 time of {calls} calls, one thread, without reading the file. All methods take turns on one CPU of
-{machine}. *MediaPipe* is its face detector and face mesh, *dlib*, where it is in the table, its HOG face
-detector on the doubled image and its 68 points ({peers}). *cascades* are OpenCV's Haar cascades, which were
-used before there was a face finder.
+{machine}.
+*MediaPipe* is its face detector and face mesh; *dlib*, where it is in the table, its HOG face detector on
+the doubled image and its 68 points ({peers}). *cascades* are OpenCV's Haar cascades, which
+were used before there was a face finder.
 
 {rows}
 
