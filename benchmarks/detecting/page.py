@@ -1,7 +1,7 @@
 """Speed, memory and time to the first result of `detect.py` on folders of photos:
 
     python -m benchmarks.detecting.page                             # writes README.md from the record
-    python -m benchmarks.detecting.page --measure                   # measures first; half an hour
+    python -m benchmarks.detecting.page --measure                   # measures first; ten minutes
     python -m benchmarks.detecting.page --measure --images 100 400  # other sizes of the folders
 
 Whole commands on links to two sample photos: the local engine without and with processes that search for
@@ -27,7 +27,7 @@ from typing import NamedTuple
 import psutil
 
 from benchmarks import pages
-from checkpoint import find_checkpoint
+from checkpoint import FINDER, find_checkpoint
 from data_load import sample_photos
 from detector.folder import available_cores
 from detector.formats import read_results
@@ -73,7 +73,8 @@ def measure(checkpoint: str = DEFAULT_CHECKPOINT, counts: Sequence[int] = FOLDER
         photo = fill(Path(folder) / "one", 1) / "000000.jpg"
         starts = measure_starts(str(home), runtimes, photo)
         folders = measure_folders(str(home), runtimes, counts, engines, Path(folder))
-    about = provenance("python -m benchmarks.detecting.page --measure", checkpoint=home)
+    files = [find_checkpoint(FINDER) / file for file in RUNTIMES.values()]
+    about = provenance("python -m benchmarks.detecting.page --measure", checkpoint=home, files=files)
     about["versions"]["python"] = platform.python_version()
     machine = {"cores": available_cores(), "omp_num_threads": os.environ.get("OMP_NUM_THREADS", "not set")}
     rows = {"starts": starts, "folders": folders, "ray": with_ray}
@@ -176,10 +177,10 @@ def measure_starts(checkpoint: str, runtimes: list[str], photo: Path) -> list[di
 
 
 def measure_folders(checkpoint: str, runtimes, counts, engines: dict, folder: Path) -> list[dict]:
-    """A row per runtime, folder and engine; the larger folders with the first runtime only."""
+    """A row per runtime, folder and engine; the larger folders with the first and the last runtime."""
     rows = []
     for runtime in runtimes:
-        for count in counts if runtime == runtimes[0] else counts[:1]:
+        for count in counts if runtime in (runtimes[0], runtimes[-1]) else counts[:1]:
             for engine, options in engines.items():
                 usage = detect(folder, count, ("--runtime", runtime, "--checkpoint", checkpoint, *options))
                 rows.append({
@@ -252,8 +253,7 @@ share count in each. Processor time is theirs together. Measured on {cores} core
 {opencv}. Other programs may have run on the same cores: they make the seconds longer, and hardly
 change the processor time.
 
-**This was measured before there was a face finder**, with the cascades, which take most of the time here.
-[benchmarks/speed](../speed/README.md) has the time of a photo with the face finder.
+[benchmarks/speed](../speed/README.md) has the time of a photo by its parts.
 
 ## The first result
 
@@ -268,9 +268,7 @@ The time to start is included. {growth} {ray}
 
 {folder_table}
 
-**The runtime hardly changes the speed on photos** {runtime_speeds}. ONNX Runtime makes the network
-faster, above all with 8 bits ([benchmarks/tracking](../tracking/README.md)), but most of the time of
-a photo went to the cascades.
+The runtimes {runtime_speeds}. The target for {many} photos was 80 a second.
 """
 WITH_RAY = "On one machine the processes of Ray only cost time and memory. Ray is meant for several machines."
 WITHOUT_RAY = "Ray (`requirements-ray.txt`) was not installed, so it has no rows."
@@ -288,7 +286,7 @@ def write_page() -> None:
         torch=versions["torch"].partition("+")[0], opencv=versions["opencv-python"],
         start_table=start_table(record["starts"]), growth=growth(rows),
         ray=WITH_RAY if record["ray"] else WITHOUT_RAY, folder_table=folder_table(rows),
-        runtime_speeds=runtime_speeds(rows),
+        runtime_speeds=runtime_speeds(rows), many=max(row["images"] for row in rows),
     )  # fmt: skip
     pages.write_if_changed(HERE / "README.md", text)
 

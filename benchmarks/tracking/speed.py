@@ -1,4 +1,4 @@
-"""Frames per second of `track_video` on a 640 x 480 video with one face, and the time of its parts."""
+"""Frames per second of `track_video` on videos with one and four faces, and the time of its parts."""
 
 import tempfile
 import time
@@ -12,10 +12,9 @@ import torch
 from tqdm import tqdm
 
 from benchmarks.tracking.scenes import FPS, MOTIONS, SIZE_WH, portraits
-from checkpoint import find_checkpoint, load_config
-from detector import KeypointDetector, MultiCascadeDetector
+from checkpoint import RUNTIMES, find_checkpoint
+from detector import KeypointDetector
 from detector.folder import available_cores
-from detector.predictor import RUNTIMES, OnnxRuntime
 from files import cv2
 from training.records import machine
 from video.frames import read_frames
@@ -44,18 +43,22 @@ class Timed:
 
 
 class TimedSearch(Timed):
-    """The same for a face finder, which the tracker may also ask for half a search."""
+    """The same for a face finder, which tells the tracker how often to search."""
 
-    def search(self, *args):
-        return self._timed(self.call.search, *args)
+    @property
+    def redetect_every(self) -> int:
+        return self.call.redetect_every
 
 
-def write_clip(path: Path) -> None:
-    """Write a moving portrait as MPEG-4."""
+def write_clip(path: Path, faces: int) -> None:
+    """Write a moving portrait as MPEG-4: one, or four of half the size."""
     portrait, rng = portraits()["astronaut"], np.random.default_rng(0)
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FPS, SIZE_WH)
     for n in range(FRAMES):
         frame = portrait.frame(MOTIONS[MOTION](n / FPS, EYES), NOISE, rng)
+        if faces == 4:
+            half = cv2.resize(frame, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            frame = np.tile(half, (2, 2, 1))
         writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
     writer.release()
 
@@ -66,9 +69,7 @@ def load(name: str, runtime: str, threads: int) -> KeypointDetector | None:
     if not path.is_file():
         print(f"not timed: {runtime}, there is no {path.name}; make it: python export_onnx.py {name}")
         return None
-    if runtime == "torch":
-        return KeypointDetector.from_pretrained(name, runtime="torch", face_detector=MultiCascadeDetector())
-    return KeypointDetector(OnnxRuntime(path, threads), load_config(find_checkpoint(name)))
+    return KeypointDetector.from_pretrained(name, runtime=runtime, threads=threads)
 
 
 def run(detector: KeypointDetector, clip: Path, output: Path | None) -> dict[str, float]:
@@ -92,19 +93,24 @@ def reading(clip: Path) -> float:
 
 
 def measure_speed(name: str, threads: int) -> dict:
-    """Rows {runtime: {'plain' or 'drawn': medians over the rounds}}, the time to read, and the machine."""
+    """Rows {runtime: {output: medians over the rounds}}, the time to read, and the machine.
+
+    Outputs: 'plain', 'drawn' (the annotated video is written), 'four' (as 'plain', four faces).
+    """
     torch.set_num_threads(threads)
     cv2.setNumThreads(threads)
     detectors = {runtime: load(name, runtime, threads) for runtime in RUNTIMES}
     detectors = {runtime: detector for runtime, detector in detectors.items() if detector}
     rounds: dict = {}
     with tempfile.TemporaryDirectory() as folder:
-        clip, drawn = Path(folder) / "clip.mp4", Path(folder) / "drawn.mp4"
-        write_clip(clip)
+        clip, four, drawn = (Path(folder) / f"{name}.mp4" for name in ("clip", "four", "drawn"))
+        write_clip(clip, 1)
+        write_clip(four, 4)
+        kinds = {"plain": (clip, None), "drawn": (clip, drawn), "four": (four, None)}
         for _ in tqdm(range(ROUNDS), desc="speed"):
             for runtime, detector in detectors.items():
-                for name, output in (("plain", None), ("drawn", drawn)):
-                    rounds.setdefault(runtime, {}).setdefault(name, []).append(run(detector, clip, output))
+                for kind, files in kinds.items():
+                    rounds.setdefault(runtime, {}).setdefault(kind, []).append(run(detector, *files))
         read_ms = median(reading(clip) for _ in range(ROUNDS))
     rows = {runtime: {o: _medians(r) for o, r in outputs.items()} for runtime, outputs in rounds.items()}
     used = {"threads": threads, "cores": available_cores(), "cpu": machine()["processor"]}
