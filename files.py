@@ -594,7 +594,7 @@ EXPLAINED = (ValueError, RuntimeError, ImportError)
 
 
 def error_message(error: BaseException) -> str:
-    """What an error says, for people: with the path and without the number for errors of the system."""
+    """The text of an error for people: with the path and without the number for errors of the system."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = str(error)

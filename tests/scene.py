@@ -68,7 +68,7 @@ class Scene:
         self.searched, self.followed, self.boxes_looked_at = [], [], 0
 
     def visible(self, number: int) -> list[np.ndarray]:
-        """What a network makes of each face of which about half is to be seen.
+        """The answers of a network for each face of which about half is to be seen.
 
         Of one that another begins to cover, it makes a mixture of both.
         """

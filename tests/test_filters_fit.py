@@ -25,7 +25,7 @@ def at(point, matrix):
 
 
 def seen_at(matrix, position):
-    """Where a disc, painted around a pixel position of a drawing, is found in the image."""
+    """The place in the image of a disc that is painted around a pixel position of a drawing."""
     rows, columns = np.mgrid[-20:21, -20:21]
     disc = np.clip(13 - np.hypot(rows, columns), 0, 1).astype(np.float32)
     marker = np.stack([disc * 255] * 3 + [disc], axis=-1)

@@ -103,7 +103,7 @@ def processes_of(node) -> list[psutil.Process]:
 
 
 def is_at_work(process: psutil.Process) -> bool:
-    """Whether this is a worker in the middle of a task of ours; Ray writes that into its title."""
+    """True for a worker in the middle of a task of ours; Ray writes that into its title."""
     try:
         return "detect_shard" in " ".join(process.cmdline())
     except psutil.Error:

@@ -176,7 +176,7 @@ def test_canvas_fills_pixels_on_the_grid_of_geometry(factor):
 
 
 def edge_offset(image, inside_point, point) -> float:
-    """How far beyond `point`, in pixels along the ray from inside, the green background begins."""
+    """Distance from `point` to the green background, in pixels along the ray from inside."""
     direction = (point - inside_point) / np.linalg.norm(point - inside_point)
     steps = np.arange(-4, 4.01, 0.1)
     x, y = (point + steps[:, None] * direction).T.astype(np.float32)

@@ -1,1 +1,1 @@
-"""What keeps the repository in order: running and checking notebooks, model cards, tables."""
+"""Tools that keep the repository in order: running and checking notebooks, model cards, tables."""

@@ -1,4 +1,4 @@
-"""How far the answer for a face moves when the image is shifted and saved again as JPEG.
+"""Moves of the answer for a face when the image is shifted and saved again as JPEG.
 
 Each image gets copies: shifted by up to MAX_SHIFT pixels in x and y, then saved with a JPEG quality of 70 to
 97. The move of a copy is the mean distance between its keypoints, shifted back, and those of the unchanged
