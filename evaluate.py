@@ -2,10 +2,12 @@
 
     python evaluate.py heatmapnet-identity --split identity --faces whole
     python evaluate.py constant --split identity --faces haar --json
+    python evaluate.py heatmapnet --photos FOLDER
 
 Baselines: `constant` (the mean shape of the training images) and `nearest` (the labels of the training
-image with the nearest pixels). `--record` stores figures and per-face predictions in CHECKPOINT/records/,
-from which `make tables` makes tables and plots without weights. The protocols: benchmarks/README.md.
+image with the nearest pixels). `--photos` measures on photos with hand-made points (a .pts file beside each),
+in the box around them. `--record` stores figures and per-face predictions in CHECKPOINT/records/, from which
+`make tables` makes tables and plots without weights. The protocols: benchmarks/README.md.
 """
 
 import argparse
@@ -13,11 +15,12 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from checkpoint import SAVED_MODELS, WEIGHTS_FILE, ModelConfig, find_checkpoint, load_checkpoint
 from data_fetch import data_checksum, find_data
-from data_load import SPLITS, shift_keypoints
+from data_load import SPLITS, FacialKeypointsDataset, load_split, shift_keypoints
 from detector import DEFAULT_CHECKPOINT
 from detector.face_finders import default_finder_name
 from files import run_command
@@ -32,9 +35,11 @@ from training.evaluation import (
 )
 from training.loop import set_malloc_options
 from training.metrics import METRICS, percent, summarise
+from training.photos import evaluate_photos, photo_figures
 from training.records import note_in_config, provenance, save_record
 
 BASELINES = {"constant": ConstantPredictor, "nearest": NearestPredictor}
+UNSHIFTED = "  without the labels' offset (benchmarks/label_offset): NME {:.2f} %"
 # Baselines get the frames of the default checkpoint, so that rows can be compared.
 BASELINE_CONFIG = ModelConfig(model="baseline", input_size=96)
 
@@ -47,26 +52,44 @@ def measure(
     name: a folder, a name in saved_models/, or one of BASELINES. data: from `find_data`.
     device: 'cpu', 'cuda' or 'mps'. Raises LeakError for a row that leaks, unless allowed.
     """
-    row = {"checkpoint": name, "split": split, "faces": faces}
-    if name in BASELINES:
-        predictor = BASELINES[name](BASELINE_CONFIG)
-        row |= {"model": name, "recipe": "", "seed": 0, "leak": split == "official", "params": 0}
-        row["macs"] = 0
-    else:
-        model, config = load_checkpoint(name, device)
-        predictor = CheckpointPredictor(model, config)
-        row |= {"model": config.model, "recipe": config.recipe, "seed": config.seed}
-        row["leak"] = check_leak(config.trained_on, split, allow_leak)
-        row["trained_on"] = config.trained_on
-        row["params"], row["macs"] = count_parameters(model), count_macs(model)
-        row["passes"], row["flip_tta"] = config.passes, config.flip_tta
-    row["whole_view"] = predictor.config.whole_view
-    row["sample"] = data.is_sample
+    predictor, about = load_predictor(name, device)
+    row = {"checkpoint": name, "split": split, "faces": faces, **about, "sample": data.is_sample}
+    # a baseline is fitted on the split itself
+    row["leak"] = check_leak(about.get("trained_on", split), split, allow_leak)
     evaluation = evaluate(predictor, data.folder, split, faces, progress=progress)
     row["label_offset"] = list(predictor.config.label_offset)
     unshifted = shift_keypoints(evaluation.predicted, [-v for v in predictor.config.label_offset])
     row["nme_unshifted"] = summarise(unshifted, evaluation.true, evaluation.identities)["nme"]
     return row | evaluation.figures, evaluation
+
+
+def load_predictor(name: str, device: str = "cpu") -> tuple:
+    """The predictor of a checkpoint or baseline, and what a row says of it."""
+    if name in BASELINES:
+        predictor = BASELINES[name](BASELINE_CONFIG)
+        about = {"model": name, "recipe": "", "seed": 0, "params": 0, "macs": 0}
+    else:
+        model, config = load_checkpoint(name, device)
+        predictor = CheckpointPredictor(model, config)
+        about = {"model": config.model, "recipe": config.recipe, "seed": config.seed}
+        about |= {"trained_on": config.trained_on, "passes": config.passes, "flip_tta": config.flip_tta}
+        about |= {"params": count_parameters(model), "macs": count_macs(model)}
+    return predictor, {**about, "whole_view": predictor.config.whole_view}
+
+
+def measure_photos(name: str, folder, *, device: str = "cpu", progress: bool = False) -> dict:
+    """The row of a checkpoint or baseline on a folder of photos, each with a .pts file beside it.
+
+    A baseline is fitted on the training images of `official`. Raises FileNotFoundError where the folder holds
+    no such photos, ValueError for a file that is not 68 points.
+    """
+    photos = FacialKeypointsDataset.from_pts(folder, cache_bytes=0)
+    predictor, about = load_predictor(name, device)
+    if name in BASELINES:
+        predictor.fit(load_split(find_data().folder, "official", "train"), "label_box")
+    evaluation = evaluate_photos(predictor, photos, progress=progress)
+    row = {"checkpoint": name, "photos": str(folder), "faces": "photos", "leak": False, "sample": False}
+    return {**row, **about, **photo_figures(evaluation.predicted, evaluation.true)}
 
 
 def record_provenance(row: dict, data) -> dict:
@@ -95,16 +118,32 @@ def describe(row: dict) -> str:
     marks = [f"[{note}]" for key, note in notes.items() if row[key]]
     regions = [f"{name} {100 * value:.2f}" for name, value in row["regions"].items()]
     poses = [f"{name} {100 * pose['nme']:.2f} (n={pose['n']})" for name, pose in row["poses"].items()]
+    place = row["photos"] if row["faces"] == "photos" else f"{row['split']} x {row['faces']}"
     lines = [
-        f"{row['checkpoint']} on {row['split']} x {row['faces']} {' '.join(marks)}",
+        f"{row['checkpoint']} on {place} {' '.join(marks)}",
         *(f"  {metric.title:14} {percent(row, name)} %" for name, metric in METRICS.items()),
         f"  faces          {row['n']}; interval: 95 %, by resampling people",
         f"  regions        {', '.join(regions)}",
         f"  poses          {', '.join(poses)}",
-        f"  without the labels' offset (benchmarks/label_offset): NME {100 * row['nme_unshifted']:.2f} %",
+        *(_photo_lines(row) if row["faces"] == "photos" else [UNSHIFTED.format(100 * row["nme_unshifted"])]),
         f"  {row['params']:,} parameters, {row['macs'] / 1e6:.1f} M MACs per pass",
     ]
     return "\n".join(lines)
+
+
+def _photo_lines(row: dict) -> list[str]:
+    """What only photos with hand-made points have."""
+    offset = 100 * np.mean(row["offset"], axis=0)
+    openings = [
+        f"{part} correlation {row[part]['correlation']:.2f}, slope {row[part]['slope']:.2f}"
+        for part in ("eyes", "mouth")
+    ]
+    return [
+        f"  inner 51       {100 * row['inner_51']:.2f} %",
+        f"  openings       {'; '.join(openings)}",
+        f"  shut eyes      {row['eyes']['n_shut']}, predicted opening {row['eyes']['shut']:.2f} on average",
+        f"  mean offset    {offset[0]:+.2f} % to the right, {offset[1]:+.2f} % down",
+    ]
 
 
 def parse_arguments(arguments=None) -> argparse.Namespace:
@@ -116,6 +155,9 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument("checkpoint", nargs="?", default=default, help="folder, name, or a baseline")
     parser.add_argument("--split", choices=SPLITS, default="identity")
     parser.add_argument("--faces", choices=FACES, default="whole")
+    parser.add_argument(
+        "--photos", metavar="DIR", help="a folder of photos with .pts files (68 points), instead of a split"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object (fractions, not percent)")
     parser.add_argument("--allow-leak", action="store_true", help="measure people seen in training; marked")
     parser.add_argument("--record", action="store_true", help="store figures and per-face predictions")
@@ -128,13 +170,20 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Measure, record where asked, print, and return the exit code."""
     set_malloc_options()
+    device = check_device(args.device)
+    if args.photos:
+        if args.record:
+            raise ValueError("--record stores measurements of a split; leave it out with --photos")
+        row = measure_photos(args.checkpoint, args.photos, device=device, progress=not args.json)
+        print(json.dumps(row) if args.json else describe(row))
+        return 0
     data = find_data(force_sample=args.data == "sample")
     row, evaluation = measure(
         args.checkpoint,
         args.split,
         args.faces,
         data,
-        device=check_device(args.device),
+        device=device,
         allow_leak=args.allow_leak,
         progress=not args.json,
     )

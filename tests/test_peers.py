@@ -10,12 +10,9 @@ from benchmarks.peers import page as peers
 from benchmarks.peers import report
 from benchmarks.peers.fit import (
     BoxFit,
-    FaceFrame,
     Fitted,
     RidgeMap,
-    add_offset,
     fit_box,
-    fit_offset,
     mesh_crop,
     mesh_in_image,
     pick_vertices,
@@ -25,7 +22,7 @@ from benchmarks.peers.worker import Worker
 from data_load import FacialKeypointsDataset, load_split
 from geometry import box_from_keypoints, box_side, crop_matrix, transform_points
 from landmarks import OUTER_EYE_CORNERS
-from training.metrics import nme_per_face
+from training.metrics import FaceFrame, add_offset, fit_offset, nme_per_face
 from training.records import load_record
 
 

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from geometry import box_from_keypoints, interocular_distance
-from landmarks import CHIN, JAW_LEFT, JAW_RIGHT, NOSE_BASE_CENTRE, REGIONS
+from landmarks import CHIN, JAW_LEFT, JAW_RIGHT, NOSE_BASE_CENTRE, OUTER_EYE_CORNERS, REGIONS
 
 AUC_LIMIT = 0.08
 FAILURE_LIMIT = 0.10
@@ -106,6 +106,62 @@ def bootstrap_interval(
     tail = (1 - coverage) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+# --- offsets per point ---------------------------------------------------------------------------
+
+
+class FaceFrame(NamedTuple):
+    """The frame of each face: origin (N, 2) px, rotation (N, 2, 2) to upright, unit (N,) px."""
+
+    origin: np.ndarray
+    rotation: np.ndarray
+    unit: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, eye_corners=OUTER_EYE_CORNERS) -> "FaceFrame":
+        """The frame of points (N, K, 2): their centre, the line through two eye corners, and their mean
+        distance to the centre (unlike the distance of the eyes it does not collapse in profile)."""
+        points = np.asarray(points, dtype=np.float64)
+        origin = points.mean(axis=1)
+        unit = np.linalg.norm(points - origin[:, None], axis=2).mean(axis=1)
+        right, left = eye_corners
+        along = points[:, left] - points[:, right]
+        angle = np.arctan2(along[:, 1], along[:, 0])
+        cos, sin = np.cos(angle), np.sin(angle)
+        rotation = np.stack([np.stack([cos, sin], axis=1), np.stack([-sin, cos], axis=1)], axis=1)
+        return cls(origin, rotation, unit)
+
+    def into(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, K, 2) of the image in this frame."""
+        return self.turn_into(points - self.origin[:, None])
+
+    def turn_into(self, steps: np.ndarray) -> np.ndarray:
+        """Differences of points (N, K, 2) in this frame."""
+        return np.einsum("nij,nkj->nki", self.rotation, steps) / self.unit[:, None, None]
+
+    def out_of(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of `into`."""
+        return self.turn_out_of(points) + self.origin[:, None]
+
+    def turn_out_of(self, steps: np.ndarray) -> np.ndarray:
+        """The inverse of `turn_into`; (K, 2) is turned for every face."""
+        steps = np.broadcast_to(steps, (len(self.unit), *np.shape(steps)[-2:]))
+        return np.einsum("nji,nkj->nki", self.rotation, steps) * self.unit[:, None, None]
+
+
+def fit_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
+    """Mean of true - predicted, (68, 2), in the frames of the predicted faces that were found."""
+    found = ~np.isnan(predicted[:, 0, 0])
+    if not found.any():
+        raise ValueError("an offset needs at least one face that was found, got none")
+    frame = FaceFrame.of(predicted[found])
+    return frame.turn_into(true[found] - predicted[found]).mean(axis=0)
+
+
+def add_offset(predicted: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    """Predicted keypoints (N, 68, 2) with the offset of `fit_offset` added."""
+    return (predicted + FaceFrame.of(predicted).turn_out_of(offset)).astype(np.float32)
 
 
 # --- all figures of a set of faces --------------------------------------------------------------

@@ -27,7 +27,6 @@ from benchmarks.peers.fit import (
     Fitted,
     RidgeMap,
     fit_box,
-    fit_offset,
     mesh_crop,
     mesh_in_image,
     pick_vertices,
@@ -41,6 +40,7 @@ from detector.predictor import RUNTIMES, OnnxRuntime
 from geometry import box_from_keypoints
 from landmarks import OUTER_EYE_CORNERS
 from training.evaluation import CheckpointPredictor, first_matrices
+from training.metrics import fit_offset
 from training.records import Evaluation, is_current, provenance, save_arrays, save_record
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,10 @@ import numpy as np
 
 import plots
 from benchmarks import pages
-from benchmarks.peers.fit import BoxFit, Fitted, add_offset
+from benchmarks.peers.fit import BoxFit, Fitted
 from files import write_json
 from landmarks import INNER_51
-from training.metrics import METRICS, Measured, ced, nme_per_face, percent, summarise
+from training.metrics import METRICS, Measured, add_offset, ced, nme_per_face, percent, summarise
 from training.records import load_record, same_figures
 
 HERE = Path(__file__).parent

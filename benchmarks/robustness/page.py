@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 import plots
 from benchmarks import pages
-from benchmarks.peers.fit import Fitted, add_offset, mesh_crop, mesh_in_image, square_box
+from benchmarks.peers.fit import Fitted, mesh_crop, mesh_in_image, square_box
 from benchmarks.peers.report import FITTED, RECORDS
 from benchmarks.peers.worker import MESH_POINTS, Worker
 from benchmarks.robustness.perturbations import PERTURBATIONS, Changed
@@ -33,7 +33,7 @@ from detector import DEFAULT_CHECKPOINT, predict_keypoints
 from detector.predictor import box_matrix
 from files import write_json
 from geometry import box_centre, box_from_keypoints, box_side, invert, matrix_scale, transform_points
-from training.metrics import failure_rate, nme_per_face
+from training.metrics import add_offset, failure_rate, nme_per_face
 from training.records import is_current, load_record, provenance, save_arrays
 
 HERE = Path(__file__).parent
