@@ -57,6 +57,12 @@ MIN_CONFIDENCE = 0.5
 BATCH = 64  # crops in one call of the network
 MAX_BOX_SIDE = 100  # in sides of the image: a larger box is a mistake, and its crop shows next to nothing
 ONNX_OUTPUTS = ("keypoints", "confidence", "radius")
+DECIMALS, CONFIDENCE_DECIMALS = 3, 4  # of results that are written
+
+
+def rounded(values, decimals: int = DECIMALS) -> list:
+    """Numbers as nested lists of floats, rounded to `decimals`."""
+    return np.round(np.asarray(values, dtype=np.float64), decimals).tolist()
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,20 @@ class Face:
     box_xyxy: np.ndarray
     confidence: float
     radius: np.ndarray
+
+    def to_dict(self) -> dict:
+        """Values for JSON: {'box_xyxy', 'confidence', 'keypoints', 'radius'}.
+
+        Coordinates are rounded to 3 decimals, confidence to 4. Unknown confidence or radius is None.
+        `detector.results.make_face(**values)` is the inverse.
+        """
+        confident, with_radius = np.isfinite(self.confidence), np.isfinite(self.radius).all()
+        return {
+            "box_xyxy": rounded(self.box_xyxy),
+            "confidence": rounded(self.confidence, CONFIDENCE_DECIMALS) if confident else None,
+            "keypoints": rounded(self.keypoints),
+            "radius": rounded(self.radius) if with_radius else None,
+        }
 
 
 class Estimates(NamedTuple):

@@ -18,7 +18,8 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from detector.overlay import draw_faces
-from detector.results import CONFIDENCE_DECIMALS, DECIMALS, POINT_COLUMNS
+from detector.predictor import CONFIDENCE_DECIMALS, DECIMALS
+from detector.results import POINT_COLUMNS
 from files import atomic_path, cv2
 from geometry import warp
 from video.tracker import TrackedFace
