@@ -434,7 +434,8 @@ class KeypointDetector:
     def __call__(self, image, boxes_xyxy=None) -> list[Face]:
         """All faces of an image, each once, the largest first.
 
-        image: HxWx3 uint8 RGB, a path, a Pillow image, or what else `files.to_rgb` takes.
+        image: HxWx3 uint8 RGB, a path (`~` is the home folder), the bytes of a file, an open binary file, a
+            Pillow image, or what else `files.to_rgb` takes.
         boxes_xyxy: (N, 4) boxes of faces, which may reach beyond the image. No face is looked for then,
             and there is one answer per box, in their order.
 
@@ -458,7 +459,8 @@ class KeypointDetector:
         Raises the errors of `__call__`, TypeError for a single image, and ValueError unless there are as
         many lists of boxes as images.
         """
-        if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
+        single = str | os.PathLike | Image.Image | bytes | bytearray | memoryview
+        if isinstance(images, single) or hasattr(images, "read") or getattr(images, "ndim", 4) < 4:
             raise TypeError("detect_batch takes a list of images; for a single one call detector(image)")
         images = [to_rgb(image) for image in images]
         given = [None] * len(images) if boxes_xyxy is None else list(boxes_xyxy)

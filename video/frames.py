@@ -51,6 +51,7 @@ class FrameSource:
 def open_frames(source, frames_per_second: float | None = None) -> FrameSource:
     """Open a video file, a folder of images, a camera (0, "0", "webcam:0") or a stream ("rtsp://...").
 
+    source: a path may begin with `~`, the home folder.
     frames_per_second: of a folder, whose images have no times; 25 by default.
     Images of a folder are sorted by name, numbers in names by value. Times count from the first frame and
     always increase; they are those of the file, or the clock's for a camera. A damaged frame has no image.
@@ -59,7 +60,7 @@ def open_frames(source, frames_per_second: float | None = None) -> FrameSource:
     """
     if frames_per_second is not None and not (math.isfinite(frames_per_second) and frames_per_second > 0):
         raise ValueError(f"frames_per_second must be above 0, got {frames_per_second}")
-    text = os.fspath(source) if isinstance(source, os.PathLike) else str(source)
+    text = os.path.expanduser(source if isinstance(source, os.PathLike) else str(source))
     camera = CAMERA.fullmatch(f"webcam:{text}" if text.isdecimal() else text)
     if camera and not Path(text).exists():
         return _open_camera(int(camera["index"]))
