@@ -391,8 +391,8 @@ class KeypointDetector:
         threads: CPU threads of one call of an ONNX runtime; 0 leaves it to ONNX Runtime. For 'torch' use
             `torch.set_num_threads`.
         face_detector: a function as in KeypointDetector, 'finder' (our own face finder, with the same
-            runtime) or 'haar' (cascades). By default 'finder' where the network estimates confidence and can
-            filter its boxes, else 'haar'.
+            runtime), 'haar' (cascades) or 'yunet' (YuNet, downloaded when it is first used). By default
+            'finder' where the network estimates confidence and can filter its boxes, else 'haar'.
         min_confidence: as in KeypointDetector.
 
         Example:
