@@ -94,7 +94,8 @@ class Rule:
 
     def _accepts_one(self, value) -> bool:
         kinds = (int, float) if self.kind is float else self.kind
-        if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
+        is_kind = isinstance(value, kinds) and not (isinstance(value, bool) and self.kind is not bool)
+        if not is_kind:
             return False
         if self.kind in (int, float):
             return self.low <= value <= self.high  # False for NaN
@@ -125,7 +126,7 @@ def rule(kind: type, **limits) -> dict:
 
 def same_rule(owner: type, name: str) -> dict:
     """Metadata for a field that has the Rule of the field `name` of the dataclass `owner`."""
-    return next(known.metadata for known in fields(owner) if known.name == name)
+    return dict(next(known.metadata for known in fields(owner) if known.name == name))
 
 
 def check_fields(values, prefix: str = "") -> None:
@@ -598,7 +599,7 @@ def _download(name: str, seconds: float) -> Path:
         raise ImportError(f"the hub needs: pip install huggingface-hub requests ({error})") from error
     listing = {} if constants.HF_HUB_OFFLINE else _ask_hub(name, seconds)
     wanted = [CONFIG_FILE, WEIGHTS_FILE]
-    options = {"local_files_only": True}
+    options: dict = {"local_files_only": True}
     if listing:
         there = {file.get("rfilename") for file in listing.get("siblings", [])}
         if CONFIG_FILE not in there:

@@ -85,10 +85,14 @@ def _boxes_largest_first(xywh) -> np.ndarray:
 # --- Haar cascades ------------------------------------------------------------------------------
 
 
+def _opencv_cascades() -> Path:
+    return Path(cv2.data.haarcascades)  # type: ignore[attr-defined]  # the types of OpenCV lack it
+
+
 def _load_cascade(path: str):
     cascade = cv2.CascadeClassifier(path)
     if cascade.empty():
-        raise FileNotFoundError(f"{path} is no Haar cascade; OpenCV's are in {cv2.data.haarcascades}")
+        raise FileNotFoundError(f"{path} is no Haar cascade; OpenCV's are in {_opencv_cascades()}")
     return cascade
 
 
@@ -111,7 +115,7 @@ class HaarFaceDetector:
         min_share: float = 0.1,
         cascade: str = FRONTAL,
     ):
-        path = Path(cascade) if Path(cascade).is_file() else Path(cv2.data.haarcascades) / cascade
+        path = Path(cascade) if Path(cascade).is_file() else _opencv_cascades() / cascade
         self._cascades = _Pool(partial(_load_cascade, str(path)))
         self.scale_factor, self.min_neighbors, self.min_share = scale_factor, min_neighbors, min_share
 
@@ -276,6 +280,7 @@ class NetworkFaceFinder:
         """
         if runtime not in RUNTIMES:
             raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+        network: _TorchFinder | _OnnxFinder
         if runtime == "torch":
             model, config = load_face_finder(name, device)
             network = _TorchFinder(model)

@@ -408,6 +408,7 @@ class KeypointDetector:
             raise ValueError(f"runtime must be one of auto, {', '.join(RUNTIMES)}, got {runtime!r}")
         folder = find_checkpoint(name)
         runtime = choose_runtime(folder, device) if runtime == "auto" else runtime
+        network: KeypointNetwork | OnnxRuntime
         if runtime == "torch":
             network, config = load_checkpoint(folder, device)
         else:

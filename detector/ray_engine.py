@@ -24,7 +24,7 @@ from detector.predictor import KeypointDetector
 from detector.results import ImageFaces, from_dict, to_dict
 
 #: The folder from which this code is imported: of the clone, or of what is installed.
-ROOT = Path(sys.modules[__name__.partition(".")[0]].__file__).parents[1]
+ROOT = Path(sys.modules[__name__.partition(".")[0]].__file__ or "").resolve().parents[1]
 SHARD = 64  # images per task; that many are repeated when a node dies
 WAVE = 500  # shards that Ray knows of at a time, so that memory does not grow with the number of files
 

@@ -128,7 +128,8 @@ def from_rows(columns: Sequence[str], rows: Iterable[Sequence]) -> Iterator[Imag
         if current is None or current.image != values["image"] or int(values["face"]) == 0:
             if current is not None:
                 yield current
-            current = ImageFaces(str(values["image"]), size and (int(size[0]), int(size[1])))
+            size_wh = None if size is None else (int(size[0]), int(size[1]))
+            current = ImageFaces(str(values["image"]), size_wh)
         current.faces.append(face)
     if current is not None:
         yield current
