@@ -9,6 +9,11 @@ READY  := $(VENV)/.ready
 # Present while packages are being installed: whoever finds it starts over.
 UNDONE := $(VENV)/.unfinished
 
+# make TORCH=cpu ...: PyTorch's build for CPUs, without the packages for GPUs, two thirds of the installation.
+# Any backend of uv's --torch-backend. It counts when .venv is made; remove .venv to change it.
+TORCH      ?=
+FOR_GPUS   := ^(nvidia-|cuda-|triton==)
+
 RECIPE     ?= heatmapnet_fast
 CHECKPOINT ?= heatmapnet-identity
 FACES      ?= whole
@@ -78,6 +83,12 @@ $(READY): requirements.lock
 	@if [ -e $(UNDONE) ]; then echo "The last installation was interrupted: starting over."; rm -rf $(VENV); fi
 	@mkdir -p $(VENV) && touch $(UNDONE)
 	$(PYTHON) -m venv $(VENV)
+ifdef TORCH
+	grep -vE '$(FOR_GPUS)' requirements.lock > $(VENV)/requirements.txt
+	$(PY) -m pip install --quiet uv
+	$(VENV)/bin/uv pip install --python $(PY) --torch-backend=$(TORCH) -r $(VENV)/requirements.txt
+else
 	{ $(PY) -m pip install --quiet uv && $(VENV)/bin/uv pip install --python $(PY) -r requirements.lock; } \
 	  || $(PY) -m pip install -r requirements.lock
+endif
 	@touch $@ && rm -f $(UNDONE)
