@@ -33,9 +33,9 @@ def in_package(source: str) -> str:
 class _Loader(SourceFileLoader):
     """Loads a file of the root as a module of the package."""
 
-    def source_to_code(self, data, path, **options):
+    def source_to_code(self, data, path, *more, **options):
         """The code of a module, from its bytes."""
-        return super().source_to_code(in_package(importlib.util.decode_source(data)), path, **options)
+        return super().source_to_code(in_package(importlib.util.decode_source(data)), path, *more, **options)
 
     def path_stats(self, path):
         """Raises OSError: the bytecode in __pycache__ is that of the module at the root."""
