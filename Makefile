@@ -9,6 +9,11 @@ READY  := $(VENV)/.ready
 # Present while packages are being installed: whoever finds it starts over.
 UNDONE := $(VENV)/.unfinished
 
+# make TORCH=cpu ...: PyTorch's build for CPUs, without the packages for GPUs, two thirds of the installation.
+# Any backend of uv's --torch-backend. It counts when .venv is made; remove .venv to change it.
+TORCH      ?=
+FOR_GPUS   := ^(nvidia-|cuda-|triton==)
+
 RECIPE     ?= heatmapnet_fast
 CHECKPOINT ?= heatmapnet-identity
 FACES      ?= whole
@@ -28,6 +33,7 @@ notebooks: $(READY)  ## set up, find or download the data, run the four notebook
 
 test: $(READY)  ## set up, lint, check the committed notebooks, run the tests: ARGS="-k name" for some
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 	$(PY) -m tools.check_notebooks
 	$(PY) -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
@@ -57,8 +63,9 @@ evaluate: $(READY)  ## measure a network: CHECKPOINT=heatmapnet-identity SPLIT=i
 attack: $(READY)  ## feed 20,000 hostile inputs, write the page about them
 	$(PY) -m tools.attack $(ARGS)
 
-lint: $(READY)  ## ruff, and what the committed notebooks hold
+lint: $(READY)  ## ruff, mypy, and what the committed notebooks hold
 	$(PY) -m ruff check .
+	$(PY) -m mypy
 	$(PY) -m tools.check_notebooks
 
 lock: $(READY)  ## requirements.txt to exact pins; newer versions: ARGS=--upgrade
@@ -66,7 +73,7 @@ lock: $(READY)  ## requirements.txt to exact pins; newer versions: ARGS=--upgrad
 	$(VENV)/bin/uv pip compile --universal --python-version 3.11 --no-annotate --no-header $(ARGS) requirements.txt -o requirements.lock
 
 clean:  ## remove reports and caches; data, runs and .venv stay
-	rm -rf reports .pytest_cache .ruff_cache
+	rm -rf reports .pytest_cache .ruff_cache .mypy_cache
 	find . -name .venv -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # uv installs in half a minute what takes pip three, but it is not needed.
@@ -76,6 +83,12 @@ $(READY): requirements.lock
 	@if [ -e $(UNDONE) ]; then echo "The last installation was interrupted: starting over."; rm -rf $(VENV); fi
 	@mkdir -p $(VENV) && touch $(UNDONE)
 	$(PYTHON) -m venv $(VENV)
+ifdef TORCH
+	grep -vE '$(FOR_GPUS)' requirements.lock > $(VENV)/requirements.txt
+	$(PY) -m pip install --quiet uv
+	$(VENV)/bin/uv pip install --python $(PY) --torch-backend=$(TORCH) -r $(VENV)/requirements.txt
+else
 	{ $(PY) -m pip install --quiet uv && $(VENV)/bin/uv pip install --python $(PY) -r requirements.lock; } \
 	  || $(PY) -m pip install -r requirements.lock
+endif
 	@touch $@ && rm -f $(UNDONE)

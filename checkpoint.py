@@ -9,13 +9,14 @@ to load and save weights: configs and ONNX files need neither PyTorch nor safete
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Collection
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from files import atomic_path, remove_leftovers, write_json
+from files import atomic_path, one_line, remove_leftovers, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -93,7 +94,8 @@ class Rule:
 
     def _accepts_one(self, value) -> bool:
         kinds = (int, float) if self.kind is float else self.kind
-        if not isinstance(value, kinds) or (isinstance(value, bool) and self.kind is not bool):
+        is_kind = isinstance(value, kinds) and not (isinstance(value, bool) and self.kind is not bool)
+        if not is_kind:
             return False
         if self.kind in (int, float):
             return self.low <= value <= self.high  # False for NaN
@@ -124,7 +126,7 @@ def rule(kind: type, **limits) -> dict:
 
 def same_rule(owner: type, name: str) -> dict:
     """Metadata for a field that has the Rule of the field `name` of the dataclass `owner`."""
-    return next(known.metadata for known in fields(owner) if known.name == name)
+    return dict(next(known.metadata for known in fields(owner) if known.name == name))
 
 
 def check_fields(values, prefix: str = "") -> None:
@@ -532,8 +534,6 @@ def open_onnx(path, threads: int = 0, *, check: bool = True):
         ) from error
     path = Path(path)
     renew = f"python export_onnx.py {path.parent}"
-    if not path.is_file():
-        raise CheckpointError(f"there is no {path}; make it: {renew}")
     if check:
         check_onnx(path, path.parent)
     options = onnxruntime.SessionOptions()
@@ -553,12 +553,14 @@ def open_onnx(path, threads: int = 0, *, check: bool = True):
 def find_checkpoint(name, *, hub_seconds: float = HUB_SECONDS) -> Path:
     """The local folder of a checkpoint; a checkpoint on the Hugging Face hub is downloaded first.
 
-    name: a folder, a name in saved_models/, or OWNER/NAME on the hub.
+    name: a folder (`~` is the home folder), a name in saved_models/, or OWNER/NAME on the hub.
     hub_seconds: how long to wait for the hub to connect, and between two answers.
-    Raises CheckpointError if there is none of that name, or the hub does not answer.
+    Raises CheckpointError if there is none of that name, or the hub does not answer, ImportError where the
+    hub's client is not installed.
     """
     text = str(name)
     try:
+        text = os.path.expanduser(text)
         for folder in (Path(text), SAVED_MODELS / text):
             if text and (folder / CONFIG_FILE).is_file():
                 return folder
@@ -570,10 +572,10 @@ def find_checkpoint(name, *, hub_seconds: float = HUB_SECONDS) -> Path:
         return _download(text, hub_seconds)
     known = sorted(path.parent.name for path in SAVED_MODELS.glob(f"*/{CONFIG_FILE}"))
     reason = "it is neither a folder nor OWNER/NAME on the hub"
-    if exists:
-        reason = (
-            f"it is a folder without a {CONFIG_FILE}" if Path(text).is_dir() else "it is a file, not a folder"
-        )
+    if exists and Path(text).is_dir():
+        reason = f"it is a folder without a {CONFIG_FILE}"
+    elif exists:
+        reason = "it is a file, not a folder"
     elif parent_exists:
         reason = f"the folder {Path(text).parent} has nothing of that name"
     raise CheckpointError(
@@ -589,11 +591,14 @@ def shipped_networks() -> list[Path]:
 
 def _download(name: str, seconds: float) -> Path:
     """The local folder of OWNER/NAME on the hub: config, weights, and ONNX files where it has them."""
-    from huggingface_hub import constants, hf_hub_download
-
+    try:
+        import requests  # noqa: F401 (for _ask_hub)
+        from huggingface_hub import constants, hf_hub_download
+    except ImportError as error:
+        raise ImportError(f"the hub needs: pip install huggingface-hub requests ({error})") from error
     listing = {} if constants.HF_HUB_OFFLINE else _ask_hub(name, seconds)
     wanted = [CONFIG_FILE, WEIGHTS_FILE]
-    options = {"local_files_only": True}
+    options: dict = {"local_files_only": True}
     if listing:
         there = {file.get("rfilename") for file in listing.get("siblings", [])}
         if CONFIG_FILE not in there:
@@ -603,7 +608,7 @@ def _download(name: str, seconds: float) -> Path:
     try:
         paths = [Path(hf_hub_download(name, file, **options)) for file in wanted]
     except Exception as error:  # the hub client raises a family of unrelated types
-        raise CheckpointError(_not_fetched(name, one_line(error))) from error
+        raise CheckpointError(_not_fetched(name, one_line(str(error)))) from error
     return paths[0].parent
 
 
@@ -628,16 +633,11 @@ def _ask_hub(name: str, seconds: float) -> dict:
             if isinstance(try_to_load_from_cache(name, WEIGHTS_FILE), str):
                 return {}
             silent = isinstance(error, requests.Timeout)
-            reason = f"it did not answer within {seconds:g} s, twice" if silent else one_line(error)
+            reason = f"it did not answer within {seconds:g} s, twice" if silent else one_line(str(error))
             raise CheckpointError(_not_fetched(name, reason)) from error
     if not isinstance(listing, dict) or not isinstance(listing.get("sha"), str):
         raise CheckpointError(_not_fetched(name, f"{url} answers with no list of files"))
     return listing
-
-
-def one_line(error: BaseException) -> str:
-    """The text of an error on one line."""
-    return " ".join(str(error).split())
 
 
 def _not_fetched(name: str, reason: str) -> str:

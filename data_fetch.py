@@ -380,7 +380,8 @@ def ask_servers(sources: tuple[str, ...], seconds: float) -> dict[str, str]:
 
     for url in sources:
         threading.Thread(target=ask, args=(url,), daemon=True).start()
-    deadline, answers = time.monotonic() + seconds, {}
+    deadline = time.monotonic() + seconds
+    answers: dict[str, str] = {}
     while len(answers) < len(sources) and answers.get(sources[0]) != "":
         try:
             url, answer = replies.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -468,7 +469,7 @@ def _files_by_path(bundle: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
 
 def _find_root(files: Iterable[str], wanted: set[str]) -> str:
     """The enclosing folder with a slash after it, or '': GitHub's archives have one, the other has none."""
-    roots = Counter()
+    roots: Counter[str] = Counter()
     for path in map(PurePosixPath, files):
         for tail in (path.name, f"{path.parent.name}/{path.name}"):
             if tail in wanted:

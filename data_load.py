@@ -147,8 +147,7 @@ def sample_photos() -> dict[str, np.ndarray]:
     import skimage.data  # takes long to import
     from matplotlib.cbook import get_sample_data
 
-    with get_sample_data("grace_hopper.jpg") as file:
-        hopper = read_image(file)
+    hopper = read_image(str(get_sample_data("grace_hopper.jpg", asfileobj=False)))
     return {"astronaut": skimage.data.astronaut(), "hopper": hopper}
 
 
@@ -211,7 +210,7 @@ class FacialKeypointsDataset(Dataset):
         if csv_file is not None:
             names, keypoints = read_keypoints_csv(csv_file)
             paths = [Path(root_dir or "") / name for name in names]
-        self.paths = [Path(path) for path in paths]
+        self.paths = [Path(path) for path in paths or ()]
         self.keypoints = np.asarray(keypoints, dtype=np.float32)
         expected = (len(self.paths), NUM_KEYPOINTS, 2)
         if self.keypoints.shape != expected:
@@ -340,12 +339,13 @@ def load_split(data_folder, split: str, part: str, transform=None, **options) ->
     """
     if split not in SPLITS or part not in ("train", "test"):
         raise ValueError(f"split must be one of {SPLITS} and part train or test, got {split!r}, {part!r}")
-    paths, keypoints = [], []
+    paths: list[Path] = []
+    parts = []
     for folder in ("training", "test"):
         names, points = read_keypoints_csv(Path(data_folder) / f"{folder}_frames_keypoints.csv")
         paths += [Path(data_folder) / folder / name for name in names]
-        keypoints.append(points)
-    keypoints = np.concatenate(keypoints)
+        parts.append(points)
+    keypoints = np.concatenate(parts)
     in_training = np.array([path.parent.name == "training" for path in paths])
     if split == "official":
         keep = in_training if part == "train" else ~in_training

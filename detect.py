@@ -68,9 +68,9 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
         "--face-detector",
         choices=("finder", "haar", "yunet"),
         help="finder: our own network (default where the checkpoint estimates confidence); haar: OpenCV's "
-        "cascades; yunet: needs --yunet-model",
+        "cascades; yunet: YuNet, downloaded when it is first used",
     )
-    add("--yunet-model", metavar="FILE", help="face_detection_yunet_2023mar.onnx of OpenCV's model zoo")
+    add("--yunet-model", metavar="FILE", help="your own file of YuNet's weights, for --face-detector yunet")
     add("--min-confidence", type=_share, metavar="P", help="drop faces with less, 0 to 1 (default 0.5)")
     add(
         "--workers",
@@ -82,8 +82,10 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     add("--engine", choices=("local", "ray"), default="local", help="ray needs requirements-ray.txt")
     add("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(arguments)
-    if (args.face_detector == "yunet") != bool(args.yunet_model):
-        parser.error("--face-detector yunet and --yunet-model FILE belong together")
+    if args.yunet_model and args.face_detector != "yunet":
+        parser.error("--yunet-model needs --face-detector yunet")
+    args.inputs = [os.path.expanduser(name) for name in args.inputs]  # a pattern in quotes, Windows
+    args.output = args.output and os.path.expanduser(args.output)
     return args
 
 

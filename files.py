@@ -38,7 +38,7 @@ except ImportError as error:  # the wheel needs libGL, which slim systems lack
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["cv2"]
 
@@ -186,12 +186,12 @@ def _from_pillow(
 def _memory_of(image: Image.Image) -> int:
     """Bytes that decoding needs at its peak, from the header alone."""
     width, height = image.size
-    needed = PILLOW_BYTES.get(image.mode, 4) + DECODER_BYTES.get(image.format, 0) + RGB_BYTES
+    needed = PILLOW_BYTES.get(image.mode, 4) + DECODER_BYTES.get(image.format or "", 0) + RGB_BYTES
     if image.info.get("progressive"):
         needed += PROGRESSIVE_JPEG_BYTES
     if _has_deep_colours(image):
         needed += DEEP_COLOUR_BYTES
-    if image.format == "TIFF":  # a tile may be larger than the image
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a tile may be larger than the image
         tags = image.tag_v2
         width, height = (
             max(side, int(tags.get(tag, 0)))

@@ -81,7 +81,8 @@ def _overlap(box_a, box_b) -> tuple[float, float, float]:
     """Areas of the intersection and of both boxes, in pixels."""
     a, b = np.asarray(box_a, dtype=np.float64), np.asarray(box_b, dtype=np.float64)
     width, height = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    return max(width, 0.0) * max(height, 0.0), np.prod(a[2:] - a[:2]), np.prod(b[2:] - b[:2])
+    overlap = max(width, 0.0) * max(height, 0.0)
+    return float(overlap), float(np.prod(a[2:] - a[:2])), float(np.prod(b[2:] - b[:2]))
 
 
 def face_size(keypoints) -> float:

@@ -120,7 +120,7 @@ def argument_names(name: str) -> list[str]:
     for kind in model_class(name).__mro__:
         if "__init__" not in vars(kind):
             continue
-        parameters = list(inspect.signature(kind.__init__).parameters.values())[1:]
+        parameters = list(inspect.signature(vars(kind)["__init__"]).parameters.values())[1:]
         names += [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):  # **more go to the class above
             break
@@ -153,8 +153,8 @@ def check_model(name: str, input_size: int | None = None, **arguments) -> None:
 
 def _check_argument(name: str, value, kind: type, low: float, high: float) -> None:
     """Raise ValueError if an argument of a network is no int or float from low to high."""
-    kinds = (int, float) if kind is float else kind
-    if not isinstance(value, kinds) or isinstance(value, bool) or not low <= value <= high:
+    is_number = isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
         number = "a whole number" if kind is int else "a number"
         raise ValueError(f"{name} must be {number} from {low} to {high}; got {value!r}")
 

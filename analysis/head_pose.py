@@ -162,4 +162,5 @@ def _angles(rotation: np.ndarray) -> tuple[float, float, float]:
     yaw = np.arctan2(rotation[2, 0], rotation[2, 2])
     pitch = np.arcsin(np.clip(rotation[2, 1], -1.0, 1.0))
     roll = np.arctan2(rotation[0, 1], rotation[1, 1])
-    return tuple(float(angle) for angle in np.rad2deg([yaw, pitch, roll]))
+    yaw, pitch, roll = np.rad2deg([yaw, pitch, roll]).tolist()
+    return yaw, pitch, roll

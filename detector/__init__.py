@@ -14,6 +14,7 @@ from detector.face_finders import (
     YuNetFaceDetector,
 )
 from detector.predictor import DEFAULT_CHECKPOINT, Face, KeypointDetector, predict_keypoints
+from detector.results import faces_to_supervision
 
 __all__ = [
     "DEFAULT_CHECKPOINT",
@@ -25,5 +26,6 @@ __all__ = [
     "NetworkFaceFinder",
     "ReducedSearch",
     "YuNetFaceDetector",
+    "faces_to_supervision",
     "predict_keypoints",
 ]

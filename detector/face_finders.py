@@ -3,7 +3,7 @@
     NetworkFaceFinder     our own small network, in saved_models/face_finder; the default
     HaarFaceDetector      one Haar cascade of OpenCV; the teaching example and the `haar` protocol
     MultiCascadeDetector  frontal and profile cascade on the image and its flipped copy, permissive settings
-    YuNetFaceDetector     a small network that OpenCV runs; its weights are not in this repository
+    YuNetFaceDetector     a small network that OpenCV runs; its weights are downloaded when it is first used
     FixedBoxes            the same boxes for every image
     ReducedSearch         another face finder, run on a smaller copy of large images
 
@@ -11,6 +11,7 @@ All of them may be called from several threads at once and sent to other process
 `KeypointDetector(face_detector=...)` also takes any function of yours with the same signature.
 """
 
+import hashlib
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -28,13 +29,22 @@ from checkpoint import (
     load_face_finder,
     load_finder_config,
     open_onnx,
+    sha256_of,
 )
-from files import cv2
+from files import atomic_path, cv2, one_line
 from geometry import box_iou, check_box, flip_image
 
 HELD_OUT_FINDER = f"{FINDER}-identity"
 FINDER_OUTPUTS = ("scores", "boxes")
 CELL_MULTIPLE = 32  # models.FaceFinder.multiple, which cannot be imported without PyTorch
+#: YuNet's weights (MIT licence) in OpenCV's model zoo: address, SHA-256 and size in bytes.
+YUNET_FILE = "face_detection_yunet_2023mar.onnx"
+YUNET_URL = (
+    "https://github.com/opencv/opencv_zoo/raw/82b38c8f98e7b52aa171400f3e4c722352d0669f/models/"
+    f"face_detection_yunet/{YUNET_FILE}"
+)
+YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
+YUNET_BYTES = 232589
 FRONTAL, PROFILE = "haarcascade_frontalface_default.xml", "haarcascade_profileface.xml"
 
 
@@ -75,10 +85,14 @@ def _boxes_largest_first(xywh) -> np.ndarray:
 # --- Haar cascades ------------------------------------------------------------------------------
 
 
+def _opencv_cascades() -> Path:
+    return Path(cv2.data.haarcascades)  # type: ignore[attr-defined]  # the types of OpenCV lack it
+
+
 def _load_cascade(path: str):
     cascade = cv2.CascadeClassifier(path)
     if cascade.empty():
-        raise FileNotFoundError(f"{path} is no Haar cascade; OpenCV's are in {cv2.data.haarcascades}")
+        raise FileNotFoundError(f"{path} is no Haar cascade; OpenCV's are in {_opencv_cascades()}")
     return cascade
 
 
@@ -101,7 +115,7 @@ class HaarFaceDetector:
         min_share: float = 0.1,
         cascade: str = FRONTAL,
     ):
-        path = Path(cascade) if Path(cascade).is_file() else Path(cv2.data.haarcascades) / cascade
+        path = Path(cascade) if Path(cascade).is_file() else _opencv_cascades() / cascade
         self._cascades = _Pool(partial(_load_cascade, str(path)))
         self.scale_factor, self.min_neighbors, self.min_share = scale_factor, min_neighbors, min_share
 
@@ -266,6 +280,7 @@ class NetworkFaceFinder:
         """
         if runtime not in RUNTIMES:
             raise ValueError(f"runtime must be one of {', '.join(RUNTIMES)}, got {runtime!r}")
+        network: _TorchFinder | _OnnxFinder
         if runtime == "torch":
             model, config = load_face_finder(name, device)
             network = _TorchFinder(model)
@@ -352,22 +367,68 @@ def build_face_detector(
     device: str = "cpu",
     threads: int = 0,
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The face detector called `name`: 'finder' is our own network, 'haar' the Haar cascades of OpenCV.
+    """The face detector called `name`: 'finder' is our own network, 'haar' OpenCV's cascades, or 'yunet'.
 
     filtered: the keypoint network filters boxes by confidence, so 'haar' may be permissive.
     trained_on, runtime, device, threads: as for `default_face_finder`.
-    Raises ValueError for another name.
+    Raises ValueError for another name, and what YuNetFaceDetector raises.
     """
+    if name == "yunet":
+        return YuNetFaceDetector()
     if name == "finder":
         return default_face_finder(trained_on, runtime, device, threads)
     if name == "haar":
         return MultiCascadeDetector() if filtered else HaarFaceDetector()
     raise ValueError(
-        f"face_detector must be 'finder', 'haar' or a function from image to boxes, got {name!r}"
+        f"face_detector must be 'finder', 'haar', 'yunet' or a function from image to boxes, got {name!r}"
     )
 
 
 # --- YuNet --------------------------------------------------------------------------------------
+
+
+def fetch_yunet(folder=None, *, seconds: float = 10.0) -> Path:
+    """The file of YuNet's weights, downloaded (233 kB) unless it is there already.
+
+    folder: where it is kept; by default facial-keypoints/ in XDG_CACHE_HOME or ~/.cache.
+    seconds: how long to wait for the server, to connect and between two answers.
+    Raises CheckpointError if no server answers, or what it sends is not the file with the known SHA-256.
+    """
+    if folder is None:
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "facial-keypoints"
+    path = Path(folder) / YUNET_FILE
+    if path.is_file() and sha256_of(path) == YUNET_SHA256:
+        return path
+    content = _download_yunet(seconds)
+    if (found := hashlib.sha256(content).hexdigest()) != YUNET_SHA256:
+        raise CheckpointError(
+            f"what {YUNET_URL} sends is not {YUNET_FILE}: its SHA-256 is {found}, expected {YUNET_SHA256}. "
+            f"{YUNET_BY_HAND}"
+        )
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+    return path
+
+
+YUNET_BY_HAND = (
+    "Or fetch the file in another way and name it: model_path=FILE, for detect.py --yunet-model FILE; "
+    "face_detector='finder' and 'haar' need no download"
+)
+
+
+def _download_yunet(seconds: float) -> bytes:
+    """What the server sends, at most one byte more than the file has."""
+    import urllib.request  # requests is not part of an installation without PyTorch
+    from http.client import HTTPException
+
+    try:
+        with urllib.request.urlopen(YUNET_URL, timeout=seconds) as answer:
+            return answer.read(YUNET_BYTES + 1)
+    except (OSError, HTTPException) as error:
+        reason = one_line(str(error) or type(error).__name__)
+        raise CheckpointError(
+            f"{YUNET_FILE} could not be downloaded from {YUNET_URL}: {reason}. {YUNET_BY_HAND}"
+        ) from error
 
 
 def _load_yunet(path: str, min_score: float):
@@ -380,24 +441,26 @@ def _load_yunet(path: str, min_score: float):
 class YuNetFaceDetector:
     """Boxes of faces by YuNet, a small network that OpenCV runs. It also finds turned and covered faces.
 
-    model_path: the file face_detection_yunet_*.onnx of OpenCV's model zoo. OpenCV does not contain it, so
-        download it first.
+    model_path: a file face_detection_yunet_*.onnx of OpenCV's model zoo, which OpenCV does not contain. By
+        default the file is downloaded once and checked (`fetch_yunet`).
     min_score: lowest score of a face, 0 to 1.
     shorter_side: images are reduced to this shorter side, in pixels, before the search, because the
         network knows faces of about 10 to 300 pixels.
 
-    Raises FileNotFoundError where there is no file, ValueError for one that OpenCV cannot read.
+    Raises FileNotFoundError where there is no file, ValueError for one that OpenCV cannot read, and what
+    `fetch_yunet` raises.
     Source: Wu, Peng and Yu, "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research
     2023.
     """
 
-    def __init__(self, model_path, min_score: float = 0.7, shorter_side: int = 480):
-        if not Path(model_path).is_file():
+    def __init__(self, model_path=None, min_score: float = 0.7, shorter_side: int = 480):
+        path = fetch_yunet() if model_path is None else Path(os.path.expanduser(model_path))
+        if not path.is_file():
             raise FileNotFoundError(
-                f"no YuNet model at {model_path}; fetch face_detection_yunet_2023mar.onnx from OpenCV's "
-                "model zoo (opencv_zoo on GitHub), or use the Haar cascade, which needs no file"
+                f"no YuNet model at {path}; fetch {YUNET_FILE} from OpenCV's model zoo (opencv_zoo on "
+                "GitHub), or give no model_path to have it downloaded"
             )
-        self._networks = _Pool(partial(_load_yunet, str(model_path), min_score))
+        self._networks = _Pool(partial(_load_yunet, str(path), min_score))
         self._search = ReducedSearch(self._detect, shorter_side)
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

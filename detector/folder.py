@@ -249,6 +249,7 @@ def _detect_group(
 
 
 def _finish(item: SearchedImage, faces: list[Face], drawing: Drawing | None) -> ImageFaces:
+    assert item.image is not None  # or it would have no faces
     height, width = item.image.shape[:2]
     if drawing is not None:
         try:
@@ -312,7 +313,8 @@ def _prepare_worker(number: int) -> None:
 
 def _leave_with_the_main_process() -> None:
     # PyTorch's workers notice that the main process was killed, but then wait for it to take an image.
-    parent_process().join()
+    if (main_process := parent_process()) is not None:
+        main_process.join()
     os._exit(1)
 
 

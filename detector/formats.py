@@ -19,15 +19,13 @@ from typing import TextIO
 import numpy as np
 
 from detector.outputs import files_below, output_path, pts_image, pts_names
-from detector.predictor import Face
+from detector.predictor import CONFIDENCE_DECIMALS, Face, rounded
 from detector.results import (
     COLUMNS,
-    CONFIDENCE_DECIMALS,
     ImageFaces,
     from_dict,
     from_rows,
     make_face,
-    rounded,
     to_dict,
     to_rows,
 )
@@ -218,7 +216,7 @@ def category() -> dict:
 
 
 def write_coco(found: Iterable[ImageFaces], file: TextIO) -> None:
-    """Write images and faces, one item per line.
+    """Write images and faces, one item per line. pycocotools and CVAT ("COCO Keypoints 1.0") read it.
 
     found: iterated twice (images, then faces), so it must not be an iterator. Images
         that could not be read are left out; ids count from 1.
@@ -257,6 +255,7 @@ def _annotation(annotation_id: int, image_id: int, face: Face) -> dict:
         "iscrowd": 0,
         "bbox": rounded([left, top, right - left, bottom - top]),
         "area": rounded((right - left) * (bottom - top)),
+        "segmentation": [],  # CVAT asks for the field
         "num_keypoints": NUM_KEYPOINTS,
         "keypoints": [value for triple in triples for value in triple],
     }

@@ -59,6 +59,12 @@ MIN_FIRST_CONFIDENCE = 0.1
 BATCH = 64  # crops in one call of the network
 MAX_BOX_SIDE = 100  # in sides of the image: a larger box is a mistake, and its crop shows next to nothing
 ONNX_OUTPUTS = ("keypoints", "confidence", "radius")
+DECIMALS, CONFIDENCE_DECIMALS = 3, 4  # of results that are written
+
+
+def rounded(values, decimals: int = DECIMALS) -> list:
+    """Numbers as nested lists of floats, rounded to `decimals`."""
+    return np.round(np.asarray(values, dtype=np.float64), decimals).tolist()
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,20 @@ class Face:
     box_xyxy: np.ndarray
     confidence: float
     radius: np.ndarray
+
+    def to_dict(self) -> dict:
+        """Values for JSON: {'box_xyxy', 'confidence', 'keypoints', 'radius'}.
+
+        Coordinates are rounded to 3 decimals, confidence to 4. Unknown confidence or radius is None.
+        `detector.results.make_face(**values)` is the inverse.
+        """
+        confident, with_radius = np.isfinite(self.confidence), np.isfinite(self.radius).all()
+        return {
+            "box_xyxy": rounded(self.box_xyxy),
+            "confidence": rounded(self.confidence, CONFIDENCE_DECIMALS) if confident else None,
+            "keypoints": rounded(self.keypoints),
+            "radius": rounded(self.radius) if with_radius else None,
+        }
 
 
 class Estimates(NamedTuple):
@@ -374,8 +394,8 @@ class KeypointDetector:
         threads: CPU threads of one call of an ONNX runtime; 0 leaves it to ONNX Runtime. For 'torch' use
             `torch.set_num_threads`.
         face_detector: a function as in KeypointDetector, 'finder' (our own face finder, with the same
-            runtime) or 'haar' (cascades). By default 'finder' where the network estimates confidence and can
-            filter its boxes, else 'haar'.
+            runtime), 'haar' (cascades) or 'yunet' (YuNet, downloaded when it is first used). By default
+            'finder' where the network estimates confidence and can filter its boxes, else 'haar'.
         min_confidence: as in KeypointDetector.
 
         Example:
@@ -391,6 +411,7 @@ class KeypointDetector:
             raise ValueError(f"runtime must be one of auto, {', '.join(RUNTIMES)}, got {runtime!r}")
         folder = find_checkpoint(name)
         runtime = choose_runtime(folder, device) if runtime == "auto" else runtime
+        network: KeypointNetwork | OnnxRuntime
         if runtime == "torch":
             network, config = load_checkpoint(folder, device)
         else:
@@ -417,7 +438,8 @@ class KeypointDetector:
     def __call__(self, image, boxes_xyxy=None) -> list[Face]:
         """All faces of an image, each once, the largest first.
 
-        image: HxWx3 uint8 RGB, a path, a Pillow image, or what else `files.to_rgb` takes.
+        image: HxWx3 uint8 RGB, a path (`~` is the home folder), the bytes of a file, an open binary file, a
+            Pillow image, or what else `files.to_rgb` takes.
         boxes_xyxy: (N, 4) boxes of faces, which may reach beyond the image. No face is looked for then,
             and there is one answer per box, in their order.
 
@@ -440,7 +462,8 @@ class KeypointDetector:
         Raises the errors of `__call__`, TypeError for a single image, and ValueError unless there are as
         many lists of boxes as images.
         """
-        if isinstance(images, str | os.PathLike | Image.Image) or getattr(images, "ndim", 4) < 4:
+        single = str | os.PathLike | Image.Image | bytes | bytearray | memoryview
+        if isinstance(images, single) or hasattr(images, "read") or getattr(images, "ndim", 4) < 4:
             raise TypeError("detect_batch takes a list of images; for a single one call detector(image)")
         images = [to_rgb(image) for image in images]
         given = [None] * len(images) if boxes_xyxy is None else list(boxes_xyxy)

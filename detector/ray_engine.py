@@ -11,6 +11,7 @@ what was lost, and every image counts once.
 import json
 import logging
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -22,7 +23,8 @@ from detector.folder import detect_paths
 from detector.predictor import KeypointDetector
 from detector.results import ImageFaces, from_dict, to_dict
 
-ROOT = Path(__file__).parent.parent
+#: The folder from which this code is imported: of the clone, or of what is installed.
+ROOT = Path(sys.modules[__name__.partition(".")[0]].__file__ or "").resolve().parents[1]
 SHARD = 64  # images per task; that many are repeated when a node dies
 WAVE = 500  # shards that Ray knows of at a time, so that memory does not grow with the number of files
 

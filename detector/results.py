@@ -1,8 +1,9 @@
-"""The faces of an image as a dictionary for JSON, as a pandas data frame and as rows of a CSV file.
+"""The faces of an image as a dictionary for JSON, a data frame, rows of a CSV file, or for supervision.
 
     found = [ImageFaces("photo.jpg", (640, 480), detector("photo.jpg"))]
     frame = to_frame(found)                  # one row per face
     found = from_frame(frame)
+    key_points = faces_to_supervision(found[0].faces)
 
 Coordinates have 3 decimals, confidence has 4. Coordinates are in pixels (geometry.py): pixel
 (0, 0) is centred at (0, 0), boxes are edges.
@@ -11,17 +12,21 @@ Files in several formats: detector/formats.py.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from detector.predictor import Face
-from geometry import check_box
+from geometry import check_box, face_size
 from landmarks import NUM_KEYPOINTS, check_keypoints
 
-DECIMALS, CONFIDENCE_DECIMALS = 3, 4
+if TYPE_CHECKING:
+    import supervision
+
 BOX_COLUMNS = ("left", "top", "right", "bottom")
 POINT_COLUMNS = tuple(f"{axis}{index}" for index in range(NUM_KEYPOINTS) for axis in "xy")
 RADIUS_COLUMNS = tuple(f"radius{index}" for index in range(NUM_KEYPOINTS))
+SUPERVISION_SHARE = 0.05  # of the face's size; a point this near is right
 #: One row per face; `face` counts from 0 in each image. Confidence and radius are empty where unknown.
 COLUMNS = ("image", "width", "height", "face", *BOX_COLUMNS, "confidence", *POINT_COLUMNS, *RADIUS_COLUMNS)
 
@@ -43,11 +48,6 @@ class ImageFaces:
 # --- dictionaries for JSON ------------------------------------------------------------------
 
 
-def rounded(values, decimals: int = DECIMALS) -> list:
-    """Numbers as nested lists of floats, rounded to `decimals`."""
-    return np.round(np.asarray(values, dtype=np.float64), decimals).tolist()
-
-
 def to_dict(found: ImageFaces) -> dict:
     """The dictionary {'image', 'size_wh', 'faces': [{'box_xyxy', 'confidence', 'keypoints', 'radius'}]}.
 
@@ -56,17 +56,7 @@ def to_dict(found: ImageFaces) -> dict:
     if found.error:
         return {"image": found.image, "error": found.error}
     size = None if found.size_wh is None else [int(side) for side in found.size_wh]
-    return {"image": found.image, "size_wh": size, "faces": [_face_to_dict(face) for face in found.faces]}
-
-
-def _face_to_dict(face: Face) -> dict:
-    confident, with_radius = np.isfinite(face.confidence), np.isfinite(face.radius).all()
-    return {
-        "box_xyxy": rounded(face.box_xyxy),
-        "confidence": rounded(face.confidence, CONFIDENCE_DECIMALS) if confident else None,
-        "keypoints": rounded(face.keypoints),
-        "radius": rounded(face.radius) if with_radius else None,
-    }
+    return {"image": found.image, "size_wh": size, "faces": [face.to_dict() for face in found.faces]}
 
 
 def from_dict(values: dict) -> ImageFaces:
@@ -110,7 +100,7 @@ def to_rows(found: Iterable[ImageFaces]) -> Iterator[list]:
     for image in found:
         size = image.size_wh or (None, None)
         for number, face in enumerate(image.faces):
-            plain = _face_to_dict(face)
+            plain = face.to_dict()
             points = [value for point in plain["keypoints"] for value in point]
             radius = plain["radius"] or [None] * NUM_KEYPOINTS
             confidence = plain["confidence"]
@@ -138,7 +128,8 @@ def from_rows(columns: Sequence[str], rows: Iterable[Sequence]) -> Iterator[Imag
         if current is None or current.image != values["image"] or int(values["face"]) == 0:
             if current is not None:
                 yield current
-            current = ImageFaces(str(values["image"]), size and (int(size[0]), int(size[1])))
+            size_wh = None if size is None else (int(size[0]), int(size[1]))
+            current = ImageFaces(str(values["image"]), size_wh)
         current.faces.append(face)
     if current is not None:
         yield current
@@ -178,3 +169,31 @@ def from_frame(frame) -> list[ImageFaces]:
     """The inverse of `to_frame`."""
     rows = frame.astype(object).where(frame.notna(), None).to_numpy().tolist()
     return list(from_rows(list(frame.columns), rows))
+
+
+# --- supervision ----------------------------------------------------------------------------
+
+
+def faces_to_supervision(faces: Sequence[Face]) -> "supervision.KeyPoints":
+    """Faces as `supervision.KeyPoints` (version 0.29 or newer), for its annotators, filters and trackers.
+
+    xy is (N, 68, 2) float32 in pixels. detection_confidence (N,) is that of the faces. keypoint_confidence
+    (N, 68) is the probability that a point lies within 5 % of the face's size of the true one, from its
+    radius; the errors are taken as normal. Either is None if it is unknown for any face.
+    The lines of the face are `detector.formats.category()["skeleton"]`, for EdgeAnnotator.
+    Raises ImportError where supervision is not installed.
+    """
+    try:
+        import supervision
+    except ImportError as error:
+        raise ImportError("this needs supervision: pip install 'supervision>=0.29'") from error
+    confidence = np.array([face.confidence for face in faces], dtype=np.float32)
+    radius = np.array([face.radius for face in faces], dtype=np.float32).reshape(-1, NUM_KEYPOINTS)
+    near = np.array([[SUPERVISION_SHARE * face_size(face.keypoints)] for face in faces])
+    # 90 % of a normal distribution in two dimensions lie within the radius
+    within = 1 - 0.1 ** ((near.reshape(-1, 1) / np.maximum(radius, 1e-6)) ** 2)
+    return supervision.KeyPoints(
+        xy=np.array([face.keypoints for face in faces], dtype=np.float32).reshape(-1, NUM_KEYPOINTS, 2),
+        keypoint_confidence=None if np.isnan(radius).any() else within.astype(np.float32),
+        detection_confidence=None if np.isnan(confidence).any() else confidence,
+    )

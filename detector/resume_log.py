@@ -164,7 +164,7 @@ class ResumeLog:
         path = output_path(self.folder, name)
         if not os.path.lexists(path):
             return
-        taken = path
+        taken: Path | None = path
         if folder and path.is_dir() and not path.is_symlink():
             taken = next((file for file in files_below(path) if not self.is_written(file)), None)
         elif not folder and self.is_written(path) and is_regular_file(path):
@@ -197,7 +197,7 @@ class ResumeLog:
 
     # --- an earlier run ------------------------------------------------------------------
 
-    def _read_ends(self) -> tuple[dict | None, bool, bool]:
+    def _read_ends(self) -> tuple[dict, bool, bool]:
         """The settings of the earlier run, true if it has done nothing yet, and true if it was finished."""
         if not is_regular_file(self.path):
             raise ResumeLogError(f"{self.path} is not a file, so no resume log can be kept there; move it")
@@ -221,7 +221,7 @@ class ResumeLog:
                     "with --output, or move the file"
                 )
         empty = before is None or not second.endswith(b"\n") or second.startswith(_start_of_line(FINISHED))
-        return before, empty, last.startswith(_start_of_line(FINISHED))
+        return before or {}, empty, last.startswith(_start_of_line(FINISHED))
 
     def _lines(self) -> Iterator[tuple[bytes, dict | None]]:
         """Each line after the first with what it holds; None for a damaged one."""
@@ -252,6 +252,8 @@ class ResumeLog:
 
     def _take(self, values: dict | None) -> bool:
         """Take over one line; False if it is damaged."""
+        if values is None:
+            return False
         try:
             if "image" in values:
                 image = from_dict(values)

@@ -56,7 +56,7 @@ def landmark_point(keypoints: np.ndarray, name: str | list[str]) -> np.ndarray:
     return points[index]
 
 
-def fit_affine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+def fit_affine(source, target) -> np.ndarray:
     """The matrix (2, 3) that brings points (N, 2) closest to `target` in least squares; N is 3 or more.
 
     Raises ValueError for points on one line.

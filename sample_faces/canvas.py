@@ -18,7 +18,8 @@ Colour = tuple[float, float, float]
 def mix(colour_a, colour_b, share_b: float) -> Colour:
     """The colour between two colours; share_b 0 is colour_a, 1 is colour_b."""
     a, b = np.asarray(colour_a, dtype=np.float64), np.asarray(colour_b, dtype=np.float64)
-    return tuple(float(v) for v in a + (b - a) * share_b)
+    red, green, blue = (a + (b - a) * share_b).tolist()
+    return red, green, blue
 
 
 def spline(points: np.ndarray, steps: int = 6) -> np.ndarray:

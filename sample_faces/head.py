@@ -187,7 +187,7 @@ class View:
         angle = np.deg2rad(self.roll)
         return self.scale * np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
 
-    def flat(self, points: np.ndarray) -> np.ndarray:
+    def flat(self, points) -> np.ndarray:
         """Points (..., 2) of the turned head, in units, as pixels of the image."""
         return np.asarray(points) @ self.in_plane.T + self.offset_xy
 

@@ -293,7 +293,7 @@ class Painter:
         place = self.view.unproject(grid).astype(np.float32)
         head = self._head_mask(image.shape[:2])
         shade = 1.0 + head * (self._roundness(place, light) * self._relief(place) - 1.0)
-        return np.clip(image * shade[..., None] * np.float32(light.tint), 0, 255).astype(np.uint8)
+        return np.clip(image * shade[..., None] * np.array(light.tint, np.float32), 0, 255).astype(np.uint8)
 
     def _head_mask(self, shape_hw) -> np.ndarray:
         mask = np.zeros(shape_hw, np.uint8)
@@ -329,6 +329,6 @@ class Painter:
         total = np.ones(place.shape[:2], np.float32)
         for centre, extent, amount in spots:
             middle = (np.asarray(centre) @ self.view.turn.T)[:2]
-            distance = ((place - middle.astype(np.float32)) / np.float32(extent)) ** 2
+            distance = ((place - middle.astype(np.float32)) / np.array(extent, np.float32)) ** 2
             total += np.float32(amount) * np.exp(-distance.sum(axis=-1))
         return total

@@ -33,7 +33,8 @@ def around(rng: np.random.Generator, middle: float, spread: float) -> float:
 def _pick_colour(rng: np.random.Generator, colours) -> Colour:
     """One of the colours, with small random changes of brightness and hue."""
     colour = np.array(colours[rng.integers(len(colours))]) * around(rng, 1.0, 0.05)
-    return tuple(float(np.clip(v + around(rng, 0.0, 2.5), 0, 255)) for v in colour)
+    red, green, blue = (float(np.clip(v + around(rng, 0.0, 2.5), 0, 255)) for v in colour)
+    return red, green, blue
 
 
 def _muted_colour(rng: np.random.Generator) -> Colour:
@@ -92,13 +93,11 @@ def draw_light(rng: np.random.Generator) -> Light:
     """A random light, mostly from above."""
     direction = np.array([around(rng, 0.0, 0.35), around(rng, -0.35, 0.2), 0.9])
     direction /= np.linalg.norm(direction)
+    x, y, z = direction.tolist()
     ambient = float(rng.uniform(0.55, 0.78))
-    return Light(
-        direction=tuple(float(v) for v in direction),
-        ambient=ambient,
-        strength=around(rng, 1.08, 0.06) - ambient,
-        tint=tuple(float(v) for v in rng.uniform(0.75, 1.02) * rng.uniform(0.92, 1.0, 3)),
-    )
+    strength = around(rng, 1.08, 0.06) - ambient
+    red, green, blue = (rng.uniform(0.75, 1.02) * rng.uniform(0.92, 1.0, 3)).tolist()
+    return Light(direction=(x, y, z), ambient=ambient, strength=strength, tint=(red, green, blue))
 
 
 def draw_background(rng: np.random.Generator, size_wh) -> np.ndarray:

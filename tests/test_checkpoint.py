@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -27,6 +29,7 @@ from checkpoint import (
     record_onnx,
     save_checkpoint,
 )
+from detector import KeypointDetector
 from files import write_json
 from models import build_model
 from training.recipes import RECIPES
@@ -413,6 +416,34 @@ def test_hub_names_are_downloaded_with_their_onnx_files(tmp_path, hub):
     ]  # fmt: skip
     with pytest.raises(CheckpointError, match=r"the hub has no such model \(404\)"):
         find_checkpoint("someone/nothing")
+
+
+def test_a_hub_checkpoint_is_run_by_every_runtime(hub, sample_photo):
+    pytest.importorskip("onnxruntime")
+    shutil.copytree(checkpoint.SAVED_MODELS / "heatmapnet-small", hub, ignore=lambda *_: ["records"])
+    faces = {}
+    for runtime in checkpoint.RUNTIMES:
+        detector = KeypointDetector.from_pretrained("someone/faces", runtime=runtime)
+        assert f"someone/faces, {runtime}" in repr(detector)
+        (faces[runtime],) = detector(sample_photo)
+    np.testing.assert_allclose(faces["onnx"].keypoints, faces["torch"].keypoints, atol=0.1)
+    assert repr(KeypointDetector.from_pretrained("someone/faces")).startswith(
+        "KeypointDetector(someone/faces, onnx,"
+    )
+
+
+def test_without_the_client_of_the_hub_the_error_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match="the hub needs: pip install huggingface-hub requests"):
+        find_checkpoint("someone/faces")
+
+
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    save_checkpoint(tmp_path / "one", a_network(), CONFIG)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert find_checkpoint("~/one") == tmp_path / "one"
+    with pytest.raises(CheckpointError, match=f"the folder {tmp_path} has nothing of that name"):
+        find_checkpoint("~/two")
 
 
 def test_a_hub_that_stays_silent_is_given_up_with_advice(monkeypatch):

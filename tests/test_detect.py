@@ -62,6 +62,13 @@ def test_one_image_is_printed_and_leaves_nothing_behind(run, folder, tmp_path):
     assert out.splitlines()[1].startswith(f"{folder / 'a.png'},24,16,0,3.5,4.5,10.5,11.5,0.75,")
 
 
+def test_a_tilde_is_the_home_folder(run, folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    code, _, err = run("~/in/*.png", "--output=~/out")
+    assert (code, err) == (0, "")
+    assert (tmp_path / "out" / "faces.json").is_file()
+
+
 @pytest.mark.parametrize(
     ("format", "name", "images"),
     [("json", "faces.json", 4), ("csv", "faces.csv", 3), ("coco", "faces_coco.json", 3), ("pts", "pts", 3)],
@@ -236,7 +243,7 @@ def test_exit_codes(run, folder, inputs, code, message):
     [[], ["a.jpg", "--format", "xml"], ["a.jpg", "--min-confidence", "2"], ["a.jpg", "--batch", "0"],
      ["a.jpg", "--workers", "-1"], ["a.jpg", "--workers", "x"], ["a.jpg", "--batch", "9" * 5000],
      ["a.jpg", "--resume", "--overwrite"], ["a.jpg", "--runtime", "tf"],
-     ["a.jpg", "--face-detector", "mtcnn"], ["a.jpg", "--face-detector", "yunet"]],
+     ["a.jpg", "--face-detector", "mtcnn"], ["a.jpg", "--yunet-model", "a.onnx"]],
 )  # fmt: skip
 def test_a_wrong_line_leaves_with_1(arguments, capsys):
     with pytest.raises(SystemExit) as left:

@@ -1,5 +1,6 @@
 """From image to keypoints: geometry with a network of known answers, filtering, threads, files, bad input."""
 
+import io
 import shutil
 import subprocess
 import sys
@@ -284,11 +285,12 @@ def test_threads_get_the_answers_of_serial_calls(detector, sample_photo):
 def test_runtimes_give_threads_the_answers_of_serial_calls(runtime, sample_photo):
     detector = KeypointDetector.from_pretrained("heatmapnet-small", runtime=runtime)
 
-    def detect(step):
-        return detector(sample_photo, boxes_xyxy=[[170 + step, 60, 290, 185 + step]])
+    def detect(step):  # the face finder, then the network
+        return detector(sample_photo[step : step + 200, 130:330])
 
     with ThreadPoolExecutor(4) as threads:
         together = list(threads.map(detect, range(24)))
+    assert all(len(faces) == 1 for faces in together)
     assert_same([detect(step) for step in range(24)], together)
 
 
@@ -367,6 +369,9 @@ def test_the_scale_of_the_first_crop_comes_from_the_config():
     ("image", "error", "message"),
     [
         ("nowhere.jpg", FileNotFoundError, "no image at nowhere.jpg"),
+        (Path(__file__).parent, ValueError, "tests is a folder, not an image"),
+        (__file__, ValueError, r"test_detector\.py holds text, not an image"),
+        (b"text", ValueError, "the file of 4 bytes holds text, not an image"),
         ([[0, 0], [0, 0]], TypeError, "NumPy array.*got list"),
         (np.zeros((10, 10), np.int64), ValueError, "int64"),
         (np.full((10, 10, 3), 2.0), ValueError, "floats from 2 to 2"),
@@ -379,7 +384,9 @@ def test_what_is_no_image_is_named(detector, image, error, message):
         detector(image)
 
 
-@pytest.mark.parametrize("single", [np.zeros((30, 40, 3), np.uint8), np.zeros((30, 40), np.uint8), "a.jpg"])
+@pytest.mark.parametrize(
+    "single", [np.zeros((30, 40, 3), np.uint8), np.zeros((30, 40), np.uint8), "a.jpg", b"JPEG", io.BytesIO()]
+)
 def test_a_single_image_is_no_batch(detector, single):
     with pytest.raises(TypeError, match="takes a list of images"):
         detector.detect_batch(single)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from data_load import FacialKeypointsDataset
-from detector import Face
+from detector import Face, faces_to_supervision
 from detector.formats import FORMATS, category, read_results, write_pts, write_results
-from detector.results import COLUMNS, ImageFaces, from_dict, from_frame, to_dict, to_frame
+from detector.results import COLUMNS, ImageFaces, from_dict, from_frame, make_face, to_dict, to_frame
 from files import cv2, read_pts
-from landmarks import GROUPS, LEFT_EYE_INNER, LEFT_EYE_OUTER, MOUTH_LEFT, NOSE_TIP
+from landmarks import GROUPS, JAW_LEFT, LEFT_EYE_INNER, LEFT_EYE_OUTER, MOUTH_LEFT, NOSE_TIP
 
 COORDINATE, CONFIDENCE = 0.0005 + 1e-4, 0.00005 + 1e-9  # half of the last decimal that is written; float32
 
@@ -119,7 +119,7 @@ def test_coco_by_hand(tmp_path):
     triples = annotation.pop("keypoints")
     assert annotation == {
         "id": 1, "image_id": 2, "category_id": 1, "iscrowd": 0, "bbox": [5, 6, 10, 30], "area": 300,
-        "num_keypoints": 68, "score": 0.5,
+        "segmentation": [], "num_keypoints": 68, "score": 0.5,
     }  # fmt: skip
     assert triples[3 * NOSE_TIP : 3 * NOSE_TIP + 3] == [10.25, 20.5, 2]
     assert len(triples) == 3 * 68
@@ -136,6 +136,45 @@ def test_the_coco_category_names_every_point_and_joins_neighbours():
     assert eye in lines
     assert (LEFT_EYE_OUTER + 1, MOUTH_LEFT + 1) not in lines
     assert {place for line in lines for place in line} == set(range(1, 69))
+
+
+def test_pycocotools_reads_what_was_written_and_finds_it_equal_to_itself(tmp_path, found, capsys):
+    coco, evaluation = pytest.importorskip("pycocotools.coco"), pytest.importorskip("pycocotools.cocoeval")
+    write_results(found, tmp_path / "a.json", "coco")
+    values = coco.COCO(tmp_path / "a.json")
+    assert [image["file_name"] for image in values.loadImgs(values.getImgIds())] == [
+        image.image for image in found if not image.error
+    ]
+    faces = [face for image in found for face in image.faces]
+    annotations = values.loadAnns(values.getAnnIds())
+    for annotation, face in zip(annotations, faces, strict=True):
+        points = np.reshape(annotation["keypoints"], (68, 3))
+        np.testing.assert_allclose(points[:, :2], face.keypoints, rtol=0, atol=COORDINATE)
+    results = [{"score": 0.5, **annotation} for annotation in annotations]
+    scores = evaluation.COCOeval(values, values.loadRes(results), "keypoints")
+    scores.params.kpt_oks_sigmas = np.full(68, 0.05)
+    scores.evaluate(), scores.accumulate(), scores.summarize()
+    assert scores.stats[0] == pytest.approx(1)  # average precision
+    capsys.readouterr()
+
+
+def test_coco_files_have_what_the_importer_of_cvat_asks_for(tmp_path, found):
+    """Datumaro, with which CVAT reads `COCO Keypoints 1.0`, refuses items that lack a field or its type."""
+    write_results(found, tmp_path / "a.json", "coco")
+    values = json.loads((tmp_path / "a.json").read_text())
+    asked = {
+        "categories": {"id": int, "name": str, "keypoints": list, "skeleton": list},
+        "images": {"id": int, "file_name": str, "width": int, "height": int},
+        "annotations": {
+            "id": int, "image_id": int, "category_id": int, "iscrowd": int, "keypoints": list,
+            "segmentation": list, "bbox": list,
+        },
+    }  # fmt: skip
+    for part, fields in asked.items():
+        assert values[part]
+        for item in values[part]:
+            assert [name for name, kind in fields.items() if type(item.get(name)) is not kind] == []
+    assert all("score" not in item or type(item["score"]) is float for item in values["annotations"])
 
 
 @pytest.mark.parametrize(
@@ -240,6 +279,52 @@ def test_a_carriage_return_in_a_name_comes_back(tmp_path):
     found = [ImageFaces("a\rb.jpg", (9, 9), [random_face(0)])]
     write_results(found, tmp_path / "a.csv", "csv")
     assert [image.image for image in read_results(tmp_path / "a.csv")] == ["a\rb.jpg"]
+
+
+# --- one face, and supervision --------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_face_as_a_dictionary_comes_back_through_json(known):
+    face = random_face(3, known=known)
+    values = json.loads(json.dumps(face.to_dict(), allow_nan=False))
+    assert list(values) == ["box_xyxy", "confidence", "keypoints", "radius"]
+    assert (values["confidence"] is None) is (values["radius"] is None) is not known
+    one, back = ImageFaces("a", (9, 9), [face]), ImageFaces("a", (9, 9), [make_face(**values)])
+    assert_same([back], [one])
+    assert to_dict(one)["faces"] == [face.to_dict()]
+
+
+def test_supervision_by_hand():
+    supervision = pytest.importorskip("supervision")
+    points = np.zeros((68, 2), np.float32)
+    points[JAW_LEFT], points[NOSE_TIP] = (99, 0), (40, 30)  # the face is 100 px wide
+    radius = np.full(68, 5.0, np.float32)
+    radius[NOSE_TIP] = 10
+    face = Face(points, np.array([0, 0, 100, 50]), 0.75, radius)
+    key_points = faces_to_supervision([face, face])
+    assert isinstance(key_points, supervision.KeyPoints)
+    np.testing.assert_array_equal(key_points.xy, [points, points])
+    np.testing.assert_array_equal(key_points.detection_confidence, np.float32([0.75, 0.75]))
+    # 5 % of 100 px are 5 px. A radius of 5 px holds 90 %; half a radius holds 1 - 0.1 ** 0.25
+    expected = np.full((2, 68), 0.9)
+    expected[:, NOSE_TIP] = 1 - 0.1**0.25
+    np.testing.assert_allclose(key_points.keypoint_confidence, expected, rtol=1e-5)
+    sure = key_points[key_points.detection_confidence > 0.8]
+    assert len(sure) == 0
+
+
+def test_supervision_draws_the_faces_and_takes_none_and_unknown_ones():
+    supervision = pytest.importorskip("supervision")
+    lines = supervision.EdgeAnnotator(edges=category()["skeleton"])
+    unknown = faces_to_supervision([random_face(2, known=False)])
+    assert unknown.keypoint_confidence is None
+    assert unknown.detection_confidence is None
+    scene = np.zeros((4100, 4100, 3), np.uint8)
+    assert lines.annotate(scene.copy(), unknown).any()
+    none = faces_to_supervision([])
+    assert none.xy.shape == (0, 68, 2)
+    assert not lines.annotate(scene.copy(), none).any()
 
 
 # --- what goes wrong ---------------------------------------------------------------------

@@ -37,6 +37,12 @@ def test_a_video_gives_rgb_frames_with_their_times(tmp_path, name, codec):
     np.testing.assert_allclose(seen[3].image[100:].mean(axis=(0, 1)), (200, 30, 30), atol=12)
 
 
+def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):
+    write_video(tmp_path / "a.avi", texture(3), 20, "MJPG")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(list(read_frames("~/a.avi"))) == 3
+
+
 def test_a_folder_is_read_in_the_order_of_its_numbers(tmp_path):
     folder = write_folder(tmp_path / "frames", 12)
     (folder / "notes.txt").write_text("no image")

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 #: Top to bottom; nothing imports from below itself. The commands may call each other.
 ORDER = (
     "landmarks", "files", "geometry", "sample_faces", "data_load", "data_fetch", "models", "checkpoint",
-    "detector", "video", "analysis", "filters", "training",
+    "detector", "video", "analysis", "filters", "training", "facial_keypoints",
 )  # fmt: skip
 COMMANDS = ("train", "evaluate", "detect", "export_onnx", "hubconf")
 USERS = ("benchmarks", "compare", "tools", "notebooks", "tests")

@@ -99,7 +99,7 @@ def test_auto_takes_onnx_where_it_can(monkeypatch, tmp_path):
 
 
 def test_a_face_detector_of_another_name_and_a_face_finder_in_place_of_a_network_are_errors():
-    with pytest.raises(ValueError, match="face_detector must be 'finder', 'haar' or a function"):
+    with pytest.raises(ValueError, match="face_detector must be 'finder', 'haar', 'yunet' or a function"):
         KeypointDetector.from_pretrained(face_detector="mtcnn")
     with pytest.raises(CheckpointError, match="holds a face finder and no keypoint network"):
         KeypointDetector.from_pretrained("face_finder")

@@ -31,9 +31,9 @@ from torch.utils.data import DataLoader, Sampler, Subset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from checkpoint import ModelConfig, Rule, one_line, save_checkpoint, shown
+from checkpoint import ModelConfig, Rule, save_checkpoint, shown
 from data_load import FacialKeypointsDataset, load_split, training_labels
-from files import atomic_path, remove_leftovers, run_lock
+from files import atomic_path, one_line, remove_leftovers, run_lock
 from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from models import KeypointNetwork
 from training.losses import build_loss
@@ -324,7 +324,7 @@ def save_state(folder: Path, settings: dict, network, average, optimizer, histor
         with atomic_path(path) as temporary:
             torch.save(state, temporary)
     except (OSError, RuntimeError) as error:  # PyTorch reports a full disk as RuntimeError
-        raise TrainingError(f"{path} cannot be written: {one_line(error)}") from error
+        raise TrainingError(f"{path} cannot be written: {one_line(str(error))}") from error
 
 
 def load_state(

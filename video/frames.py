@@ -10,7 +10,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +28,7 @@ PAUSE_S = 0.01  # before a camera is asked again
 class Frame(NamedTuple):
     """One frame: index from 0, time in seconds, image HxWx3 uint8 RGB, or None if it could not be read."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides the method of tuples
     time_s: float
     image: np.ndarray | None
 
@@ -42,7 +42,7 @@ class FrameSource:
     """
 
     name: str
-    frames: Iterator[Frame]
+    frames: Generator[Frame, None, None]
     frames_per_second: float
     count: int | None = None
     is_live: bool = False
@@ -51,6 +51,7 @@ class FrameSource:
 def open_frames(source, frames_per_second: float | None = None) -> FrameSource:
     """Open a video file, a folder of images, a camera (0, "0", "webcam:0") or a stream ("rtsp://...").
 
+    source: a path may begin with `~`, the home folder.
     frames_per_second: of a folder, whose images have no times; 25 by default.
     Images of a folder are sorted by name, numbers in names by value. Times count from the first frame and
     always increase; they are those of the file, or the clock's for a camera. A damaged frame has no image.
@@ -59,7 +60,7 @@ def open_frames(source, frames_per_second: float | None = None) -> FrameSource:
     """
     if frames_per_second is not None and not (math.isfinite(frames_per_second) and frames_per_second > 0):
         raise ValueError(f"frames_per_second must be above 0, got {frames_per_second}")
-    text = os.fspath(source) if isinstance(source, os.PathLike) else str(source)
+    text = os.path.expanduser(source if isinstance(source, os.PathLike) else str(source))
     camera = CAMERA.fullmatch(f"webcam:{text}" if text.isdecimal() else text)
     if camera and not Path(text).exists():
         return _open_camera(int(camera["index"]))
@@ -68,7 +69,7 @@ def open_frames(source, frames_per_second: float | None = None) -> FrameSource:
     return _open_video(text)
 
 
-def read_frames(source, frames_per_second: float | None = None) -> Iterator[Frame]:
+def read_frames(source, frames_per_second: float | None = None) -> Generator[Frame, None, None]:
     """The frames of a source; see `open_frames`."""
     return open_frames(source, frames_per_second).frames
 
@@ -91,7 +92,7 @@ def _open_folder(folder: Path, frames_per_second: float) -> FrameSource:
     return FrameSource(folder.name, _folder_frames(paths, frames_per_second), frames_per_second, len(paths))
 
 
-def _folder_frames(paths: list[Path], frames_per_second: float) -> Iterator[Frame]:
+def _folder_frames(paths: list[Path], frames_per_second: float) -> Generator[Frame, None, None]:
     for index, path in enumerate(paths):
         try:
             image = to_rgb(path)
@@ -115,8 +116,8 @@ def _open_video(text: str) -> FrameSource:
         )
     rate = capture.get(cv2.CAP_PROP_FPS)
     rate = rate if math.isfinite(rate) and 0 < rate <= 1000 else FRAMES_PER_SECOND
-    count = capture.get(cv2.CAP_PROP_FRAME_COUNT)
-    count = round(count) if math.isfinite(count) and count > 0 else None
+    announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+    count = round(announced) if math.isfinite(announced) and announced > 0 else None
     return FrameSource(Path(text).name, _video_frames(capture, rate), rate, count, is_stream)
 
 
@@ -137,7 +138,7 @@ def _read(capture) -> np.ndarray | None:
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB) if read else None
 
 
-def _video_frames(capture, frames_per_second: float) -> Iterator[Frame]:
+def _video_frames(capture, frames_per_second: float) -> Generator[Frame, None, None]:
     index, last_s, failed = 0, -1 / frames_per_second, 0
     start_s = None
     try:
@@ -176,7 +177,7 @@ def _open_camera(index: int) -> FrameSource:
     return FrameSource(f"webcam:{index}", _camera_frames(capture), rate, None, True)
 
 
-def _camera_frames(capture) -> Iterator[Frame]:
+def _camera_frames(capture) -> Generator[Frame, None, None]:
     index, start_s, last_s, failed = 0, None, -math.inf, 0
     try:
         while failed < GIVE_UP_AFTER:

@@ -59,7 +59,10 @@ class OneEuroFilter:
 
     def reset(self) -> None:
         """Forget all values; the next ones come out unchanged."""
-        self._time_s, self._raw, self._smooth, self._speed = -math.inf, None, None, 0.0
+        self._time_s = -math.inf
+        self._raw: np.ndarray | None = None
+        self._smooth = np.zeros(0)
+        self._speed: np.ndarray | float = 0.0
 
     def __call__(self, values: np.ndarray, time_s: float, unit: float = 1.0) -> np.ndarray:
         """The filtered values (float64, same shape) at time_s, in seconds.

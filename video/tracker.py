@@ -241,7 +241,7 @@ class FaceTracker:
     def _known(self, faces: list[Face]) -> list[tuple[Face, _Track | None]]:
         """Each found face with the missing or lost track that it continues, or None."""
         known = [track for track in self._tracks if track.missed] + self._lost
-        tracks = [None] * len(faces)
+        tracks: list[_Track | None] = [None] * len(faces)
         for row, column in match(
             [[track.reid_cost(face, self._time_s) for track in known] for face in faces]
         ):

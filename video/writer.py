@@ -18,7 +18,8 @@ from typing import NamedTuple, TextIO
 import numpy as np
 
 from detector.overlay import draw_faces
-from detector.results import CONFIDENCE_DECIMALS, DECIMALS, POINT_COLUMNS
+from detector.predictor import CONFIDENCE_DECIMALS, DECIMALS
+from detector.results import POINT_COLUMNS
 from files import atomic_path, cv2
 from geometry import warp
 from video.tracker import TrackedFace
@@ -33,7 +34,7 @@ LABEL_RGB = (255, 208, 0)
 class TrackedFrame(NamedTuple):
     """A frame and the faces in it, sorted by id; a damaged frame has neither image nor faces."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides the method of tuples
     time_s: float
     image: np.ndarray | None
     faces: list[TrackedFace]
@@ -105,14 +106,15 @@ class VideoWriter:
     def __init__(self, path: Path, frames_per_second: float):
         self.path, self.frames_per_second = path, frames_per_second
         self.count = 0
-        self._file, self._last, self._start_s = None, None, 0.0
+        self._start_s = 0.0
+        self._file: cv2.VideoWriter | None = None
+        self._last: np.ndarray | None = None
 
     def write(self, seen: TrackedFrame) -> None:
         """Draw the faces in and append; a damaged frame is left out."""
         if seen.image is None:
             return
-        if self._file is None:
-            self._open(seen)
+        file = self._file = self._file or self._open(seen.image, seen.time_s)
         missing = round((seen.time_s - self._start_s) * self.frames_per_second) - self.count
         if missing > MAX_PAUSE_S * self.frames_per_second:
             self._start_s += missing / self.frames_per_second
@@ -121,19 +123,20 @@ class VideoWriter:
             return
         picture = self._fit(draw_tracked(seen.image, seen.faces))
         for _ in range(missing):
-            self._append(self._last)
-        self._append(picture)
+            self._append(file, picture if self._last is None else self._last)
+        self._append(file, picture)
 
-    def _open(self, seen: TrackedFrame) -> None:
-        self.size_wh = seen.image.shape[1], seen.image.shape[0]
+    def _open(self, image: np.ndarray, time_s: float) -> cv2.VideoWriter:
+        self.size_wh = image.shape[1], image.shape[0]
         codec = cv2.VideoWriter.fourcc(*CODECS[self.path.suffix.lower()])
-        self._file = cv2.VideoWriter(str(self.path), codec, self.frames_per_second, self.size_wh)
-        self._start_s = seen.time_s
-        if not self._file.isOpened():
+        file = cv2.VideoWriter(str(self.path), codec, self.frames_per_second, self.size_wh)
+        self._start_s = time_s
+        if not file.isOpened():
             raise OSError(
                 f"OpenCV cannot write the video {self.path.name}: the folder cannot be written to, or this "
                 f"build of OpenCV lacks the encoder {CODECS[self.path.suffix.lower()]}; try another ending"
             )
+        return file
 
     def _fit(self, picture: np.ndarray) -> np.ndarray:
         shape_wh, size_wh = np.array(picture.shape[1::-1]), np.array(self.size_wh)
@@ -143,8 +146,8 @@ class VideoWriter:
         middle = (size_wh - 1) / 2 - scale * (shape_wh - 1) / 2
         return warp(picture, np.column_stack([scale * np.eye(2), middle]), self.size_wh)
 
-    def _append(self, picture: np.ndarray) -> None:
-        self._file.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    def _append(self, file: cv2.VideoWriter, picture: np.ndarray) -> None:
+        file.write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         self._last = picture
         self.count += 1
 
