@@ -250,6 +250,9 @@ class NetworkFaceFinder:
     """
 
     redetect_every = 5  # frames between two searches of a video: a search takes a few milliseconds
+    #: Its boxes are close around faces, so the first answer tells most of those that are none
+    #: (benchmarks/finding/README.md): KeypointDetector drops answers with less confidence.
+    min_first_confidence = 0.1
 
     def __init__(
         self,

@@ -54,8 +54,6 @@ if TYPE_CHECKING:
 
 DEFAULT_CHECKPOINT = "heatmapnet"
 MIN_CONFIDENCE = 0.5
-#: After the first pass, proposals with less confidence are dropped (benchmarks/finding/README.md).
-MIN_FIRST_CONFIDENCE = 0.1
 BATCH = 64  # crops in one call of the network
 MAX_BOX_SIDE = 100  # in sides of the image: a larger box is a mistake, and its crop shows next to nothing
 ONNX_OUTPUTS = ("keypoints", "confidence", "radius")
@@ -351,7 +349,8 @@ class KeypointDetector:
     """Finds faces and their 68 keypoints.
 
     model: a PyTorch network or a runtime. config: its config.
-    face_detector: called with an image, returns boxes (N, 4) box_xyxy (detector/face_finders.py). By default
+    face_detector: called with an image, returns boxes (N, 4) box_xyxy (detector/face_finders.py). If its
+        boxes are close around faces, give it a `min_first_confidence`, as NetworkFaceFinder has. By default
         cascades, which need no weights: MultiCascadeDetector where the network estimates confidence and can
         filter its boxes, else HaarFaceDetector.
     min_confidence: faces with less confidence are not reported, 0 to 1. Faces of given boxes always are.
@@ -488,17 +487,20 @@ class KeypointDetector:
         """The faces of each image, of those that its boxes lead to.
 
         Where the network estimates confidence, there is one pass more than for given boxes, and the answers
-        are filtered after each pass, so that few go through the last ones.
+        are filtered after each pass, so that few go through the last ones. After the first pass this is done
+        only if the face detector has a `min_first_confidence`: the first answer for a loose box says little.
         """
         matrices = self._box_matrices(boxes_per_image)
         if not self.config.has_uncertainty:
             faces_per_image = self._predict(images, matrices, boxes_per_image)
             return [filter_faces(faces, self.min_confidence) for faces in faces_per_image]
+        first = getattr(self.face_detector, "min_first_confidence", None)
         for number in range(self.config.passes + 1):
             is_last = number == self.config.passes
             faces_per_image = self._predict(images, matrices, boxes_per_image, passes=1, flip=is_last)
-            limit = self.min_confidence if number else min(MIN_FIRST_CONFIDENCE, self.min_confidence)
-            faces_per_image = [filter_faces(faces, limit) for faces in faces_per_image]
+            if number or first is not None:
+                limit = self.min_confidence if number else min(first, self.min_confidence)
+                faces_per_image = [filter_faces(faces, limit) for faces in faces_per_image]
             boxes_per_image = [[face.box_xyxy for face in faces] for faces in faces_per_image]
             matrices = self._keypoint_matrices([[face.keypoints for face in own] for own in faces_per_image])
         return faces_per_image

@@ -92,8 +92,13 @@ def test_proposals_that_are_no_face_cost_one_crop():
     image = np.full((200, 240, 3), 128, np.uint8)
     image[70:, :150] = 0
     config = replace(STUB_CONFIG, model_args={"uncertainty": True}, passes=2, flip_tta=True)
-    assert len(KeypointDetector(network, config, FixedBoxes(boxes))(image)) == 2
-    assert crops == [3, 2, 4]  # all boxes, the two faces, the two faces and their flipped crops
+    finder = FixedBoxes(boxes)
+    assert len(KeypointDetector(network, config, finder)(image)) == 2
+    assert crops == [3, 3, 4]  # boxes of any finder: the second answers are filtered, flips in the last pass
+    crops.clear()
+    finder.min_first_confidence = 0.1
+    assert len(KeypointDetector(network, config, finder)(image)) == 2
+    assert crops == [3, 2, 4]
 
 
 def test_further_passes_repair_a_bad_start():

@@ -32,22 +32,14 @@ class Timed:
     cpu_s: float = 0.0
 
     def __call__(self, *args):
-        return self._timed(self.call, *args)
-
-    def _timed(self, call: Callable, *args):
         start = time.process_time()
         try:
-            return call(*args)
+            return self.call(*args)
         finally:
             self.cpu_s += time.process_time() - start
 
-
-class TimedSearch(Timed):
-    """The same for a face finder, which tells the tracker how often to search."""
-
-    @property
-    def redetect_every(self) -> int:
-        return self.call.redetect_every
+    def __getattr__(self, name):  # a face finder tells detector and tracker how to treat its boxes
+        return getattr(self.call, name)
 
 
 def write_clip(path: Path, faces: int) -> None:
@@ -74,7 +66,7 @@ def load(name: str, runtime: str, threads: int) -> KeypointDetector | None:
 
 def run(detector: KeypointDetector, clip: Path, output: Path | None) -> dict[str, float]:
     """Milliseconds per frame: wall-clock time, and CPU time of everything, the network and the search."""
-    network, search = Timed(detector.network), TimedSearch(detector.face_detector)
+    network, search = Timed(detector.network), Timed(detector.face_detector)
     timed = KeypointDetector(network, detector.config, search)
     cpu_s = time.process_time()
     summary = track_video(timed, clip, output, progress=False)
