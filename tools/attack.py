@@ -22,6 +22,7 @@ import shutil
 import signal
 import string
 import struct
+import subprocess
 import sys
 import tempfile
 import time
@@ -40,6 +41,7 @@ from benchmarks.attack.page import RECORD, write_page
 from files import write_json
 from training.records import provenance
 
+ROOT = Path(__file__).resolve().parents[1]
 MAX_SECONDS, MAX_BYTES = 30.0, 2 * 2**30
 ACCEPTED, REFUSED = "accepted", "refused"
 IMAGE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
@@ -493,9 +495,49 @@ def output_names(rng: random.Random, folder: Path) -> str:
     return ACCEPTED
 
 
+def kills(rng: random.Random, folder: Path) -> str:
+    """A run of detect.py is killed once or twice at any moment and resumed: all results, nothing lost."""
+    import detect
+    from detector.formats import read_results
+
+    photos, output = folder / "in", folder / "out"
+    photos.mkdir()
+    names = [f"{number}.png" for number in range(5)]
+    for name in names:
+        noise = np.random.default_rng(rng.randrange(2**32)).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(photos / name)
+    kind = rng.choice(("json", "csv", "coco"))
+    line = [str(photos), "--output", str(output), "--format", kind, "--batch", "1", "--workers", "0"]
+    line += ["--checkpoint", "heatmapnet-small", *rng.choice(([], ["--draw"]))]
+    for _ in range(rng.choice((1, 2))):
+        command = [sys.executable, str(ROOT / "detect.py"), *line, *_resume(output)]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0, 4))
+        process.kill()
+        process.wait()
+    output.mkdir(exist_ok=True)
+    (output / "mine.txt").write_text("mine")
+    with contextlib.redirect_stderr(io.StringIO()) as said, contextlib.redirect_stdout(said):
+        code = detect.main([*line, *_resume(output)])
+    assert code in (0, 2), said.getvalue()  # 2: no face was found
+    results = next(path for path in output.iterdir() if path.name.startswith("faces"))
+    if kind != "csv":  # a table has no line for an image without faces
+        assert [image.image for image in read_results(results)] == [str(photos / name) for name in names]
+    assert not [path.name for path in output.rglob(".*") if path.is_dir()], "leftovers of the killed run"
+    assert (output / "mine.txt").read_text() == "mine"
+    assert sorted(path.name for path in photos.iterdir()) == names
+    return ACCEPTED
+
+
+def _resume(output: Path) -> list[str]:
+    """--resume, where a run was begun."""
+    return ["--resume"] if output.is_dir() and any(output.iterdir()) else []
+
+
 #: class -> (function, its share of all cases)
 CLASSES: dict[str, tuple[Callable[[random.Random, Path], str], float]] = {
-    "image files": (image_files, 0.24),
+    "image files": (image_files, 0.239),
     "arrays": (arrays, 0.12),
     "boxes": (boxes, 0.08),
     "configs": (configs, 0.1),
@@ -508,6 +550,7 @@ CLASSES: dict[str, tuple[Callable[[random.Random, Path], str], float]] = {
     "output names": (output_names, 0.05),
     "archives": (archives, 0.02),
     "command lines": (command_lines, 0.01),
+    "kills": (kills, 0.001),
 }
 
 
