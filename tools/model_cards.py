@@ -91,8 +91,8 @@ faces. Turned heads have larger errors, as the table shows; in profile the far h
 
 Trained on frames of the YouTube Faces set (Wolf, Hassner, Maoz, CVPR 2011), collected for research from
 videos whose rights lie with their owners, with machine-made labels (whole pixels, some wrong). The code
-is MIT. For the weights, consider the origin of the data. 347 public figures do not represent everybody, and
-how the error differs between groups of people was not measured.
+is MIT. For the weights, consider the origin of the data. 347 public figures do not represent everybody:
+[errors by group of people](../../benchmarks/groups/README.md).
 """
 
 
@@ -135,8 +135,8 @@ are faces. Faces below 9 px in the reduced copy are not found. Not for identifyi
 
 Trained on frames of the YouTube Faces set (Wolf, Hassner, Maoz, CVPR 2011), collected for research from
 videos whose rights lie with their owners. The code is MIT. For the weights, consider the origin of the data.
-347 public figures do not represent everybody, and how well faces are found in different groups of people
-was not measured.
+347 public figures do not represent everybody: [faces found by group of
+people](../../benchmarks/groups/README.md).
 """
 
 
