@@ -32,7 +32,7 @@ from checkpoint import (
     sha256_of,
 )
 from files import atomic_path, cv2, one_line
-from geometry import box_iou, check_box, flip_image
+from geometry import box_iou, check_box, flip_image, image_box
 
 HELD_OUT_FINDER = f"{FINDER}-identity"
 FINDER_OUTPUTS = ("scores", "boxes")
@@ -302,8 +302,12 @@ class NetworkFaceFinder:
         gray, scale_xy = finder_input(image, self.long_side)
         scores, boxes = self.network(gray)
         boxes, scores = peak_boxes(scores[0], boxes[0], self.min_score)
+        boxes = boxes / np.tile(scale_xy, 2)
+        # a box may lie in the rows and columns that were added
+        inside = (boxes[:, :2] < image_box(image)[2:]).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+        boxes, scores = boxes[inside], scores[inside]
         keep = suppress(boxes, scores)[: self.max_boxes]
-        return boxes[keep] / np.tile(scale_xy, 2), scores[keep]
+        return boxes[keep], scores[keep]
 
 
 def finder_input(image: np.ndarray, long_side: int) -> tuple[np.ndarray, np.ndarray]:

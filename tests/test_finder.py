@@ -217,6 +217,17 @@ def test_the_default_is_the_finder_of_the_same_people():
         assert torch.equal(finder.network.model.head.weight, expected.head.weight)
 
 
+def test_a_box_in_the_rows_that_were_added_is_dropped():
+    def network(gray):
+        scores, boxes = np.zeros((1, 8, 4), np.float32), np.zeros((1, 4, 8, 4), np.float32)
+        scores[0, 2, 1], boxes[0, :, 2, 1] = 0.6, [4, 12, 20, 28]
+        scores[0, 7, 1], boxes[0, :, 7, 1] = 0.9, [4, 51, 20, 67]  # below the image, which has 50 rows
+        return scores, boxes
+
+    finder = NetworkFaceFinder(network, 64)
+    np.testing.assert_array_equal(finder(np.zeros((50, 32, 3), np.uint8)), [[4, 12, 20, 28]])
+
+
 def test_the_int8_file_places_boxes_anywhere_in_the_image(sample_photo):
     # boxes once ended at x, y = 256 of the copy, the size of the scenes that the int8 file was calibrated on
     canvas = np.full((960, 1280, 3), 128, np.uint8)
