@@ -126,7 +126,7 @@ def paint(image: np.ndarray, art: np.ndarray, matrix: np.ndarray, opacity: float
     window[:] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
 
 
-def _check_image(image) -> np.ndarray:
+def check_image(image) -> np.ndarray:
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
         raise ValueError(
@@ -175,7 +175,7 @@ def apply_filter_to_faces(
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must be from 0 to 1, got {opacity}")
     _parts(filter_name)  # a wrong name is an error even without a face
-    painted = _check_image(image).copy()
+    painted = check_image(image).copy()
     faces = [check_face(face) for face in faces_keypoints]
     for face in sorted(faces, key=lambda face: box_side(box_from_keypoints(face))):
         for art, matrix in placements(filter_name, face):
