@@ -18,18 +18,25 @@ GROWN, FADE = 0.1, 0.05
 def face_outline(keypoints) -> np.ndarray:
     """Convex outline (N, 2) float32, in pixels, of the whole face, including the forehead.
 
-    keypoints: (68, 2). They end at the brows. The forehead is that of the canonical head, made a little
-    higher because hairlines differ, seen through the affine camera that fits the keypoints best.
+    keypoints: (68, 2).
 
     Raises ValueError for wrong keypoints, or if they lie in one pixel or on one line.
     """
     points = check_keypoints(keypoints)
     if not (np.ptp(points, axis=0) >= 1).all():
         raise ValueError("the keypoints lie in one pixel or on one line: there is no face to outline")
-    head, forehead = canonical_head(), forehead_points(Shape(forehead=1.15))
-    camera = np.linalg.lstsq(np.insert(head, 3, 1, axis=1), points, rcond=None)[0]  # (4, 2)
-    above = np.insert(forehead, 3, 1, axis=1) @ camera
-    return cv2.convexHull(np.concatenate([points, above]).astype(np.float32))[:, 0]
+    return cv2.convexHull(np.concatenate([points, forehead(points)]).astype(np.float32))[:, 0]
+
+
+def forehead(keypoints) -> np.ndarray:
+    """The upper outline (13, 2) of a face in pixels, from the left temple over the hairline to the right one.
+
+    keypoints: (68, 2). They end at the brows. The forehead is that of the canonical head, made a little
+    higher because hairlines differ, seen through the affine camera that fits the keypoints best.
+    """
+    head, above = canonical_head(), forehead_points(Shape(forehead=1.15))
+    camera = np.linalg.lstsq(np.insert(head, 3, 1, axis=1), keypoints, rcond=None)[0]  # (4, 2)
+    return np.insert(above, 3, 1, axis=1) @ camera
 
 
 def blur_faces(image: np.ndarray, faces: Iterable, cells: int = 5, style: str = "blur") -> np.ndarray:
