@@ -16,7 +16,7 @@ from files import cv2
 from filters.apply import check_image
 from geometry import face_size, interocular_distance
 
-_REGISTRY: dict[str, Callable[[], "Filter"]] = {}
+_REGISTRY: dict[str, Callable[..., "Filter"]] = {}
 
 #: Radius of a point, in inter-ocular distances, up to which it is believed, and from which on it is not: a
 #: hand, hair or a microphone hides it.
@@ -92,7 +92,7 @@ def register(name: str) -> Callable[[type], type]:
     return add
 
 
-def add_filter(name: str, make: Callable[[], Filter]) -> None:
+def add_filter(name: str, make: Callable[..., Filter]) -> None:
     """Make a filter known by name. make: called without arguments for a new one.
 
     Raises ValueError for a name that is taken.
@@ -107,14 +107,15 @@ def filter_names() -> list[str]:
     return sorted(_REGISTRY)
 
 
-def create_filter(name: str) -> Filter:
+def create_filter(name: str, **arguments) -> Filter:
     """A new filter by name. Filters for videos remember faces, so every video needs one of its own.
 
+    arguments: of the class of the filter; all have defaults.
     Raises ValueError for an unknown name.
     """
     if name not in _REGISTRY:
         raise ValueError(f"unknown filter {name!r}; known: {', '.join(filter_names())}")
-    return _REGISTRY[name]()
+    return _REGISTRY[name](**arguments)
 
 
 # --- for filters that paint -----------------------------------------------------------------------

@@ -56,8 +56,11 @@ class Lipstick(Filter):
 class Blush(Filter):
     """Red cheeks, fainter on a cheek that is turned away."""
 
-    colour, strength = (214, 84, 92), 0.40
+    colour = (214, 84, 92)
     cheek, reach = np.array([0.50, 0.46, 0.02]), np.array([0.30, 0.17, 0.18])  # place and size on the head
+
+    def __init__(self, strength: float = 0.40):
+        self.strength = strength
 
     def paint(self, image: np.ndarray, face: Face) -> None:
         """Two soft spots, in perspective, inside the outline of the face."""

@@ -43,10 +43,15 @@ def bump(distance: np.ndarray) -> np.ndarray:
 
 @register("big_eyes")
 class BigEyes(Filter):
-    """Enlarges the eyes; the skin around them gives way."""
+    """Enlarges the eyes; the skin around them gives way.
 
-    strength = 0.34  # share by which the middle is enlarged
-    reach = 0.95  # radius of the change, in widths of the eye
+    strength: share by which the middle is enlarged, below 0.6.
+    """
+
+    reach = 1.05  # radius of the change, in widths of the eye
+
+    def __init__(self, strength: float = 0.4):
+        self.strength = strength
 
     def paint(self, image: np.ndarray, face: Face) -> None:
         """Both eyes; the farther one of a turned head is narrower, and its change too."""
@@ -73,7 +78,7 @@ class BigEyes(Filter):
 class SlimFace(Filter):
     """Makes cheeks and jaw narrower; the background beside the face is stretched."""
 
-    strength = 0.11  # share of the width
+    strength = 0.14  # share of the width
 
     def paint(self, image: np.ndarray, face: Face) -> None:
         """Pull both sides of the jaw towards the line from the nose to the chin."""
