@@ -217,7 +217,9 @@ def beard_hairs(scale: float) -> tuple[np.ndarray, np.ndarray]:
     corners = (corners - low) * scale
     width, height = np.ceil(corners.max(axis=0) + 0.05 * scale).astype(int)
     rng = np.random.default_rng(1)
-    cheek = np.array([[-0.84, 0.30], [-0.72, 0.52], [-0.52, 0.68], [-0.36, 0.70], [-0.22, 0.62], [-0.06, 0.585]])
+    cheek = np.array(
+        [[-0.84, 0.30], [-0.72, 0.52], [-0.52, 0.68], [-0.36, 0.70], [-0.22, 0.62], [-0.06, 0.585]]
+    )
     line = smooth(np.concatenate([cheek, (cheek * [-1, 1])[::-1]]), closed=False, steps=8)
     outline = np.concatenate([line, canonical_head()[list(GROUPS["jaw"]), :2][::-1]])
     area = np.zeros((height, width), np.uint8)

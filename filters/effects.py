@@ -35,7 +35,11 @@ class Rainbow(Filter):
             [wide[:, None] * across, np.broadcast_to(y[:, None], (self.steps, len(across))),
              np.broadcast_to(z[:, None], (self.steps, len(across)))], axis=-1,
         )  # fmt: skip
-        fade = self.alpha * np.clip((1 - along[1:]) / 0.45, 0, 1)[:, None] * np.clip(along[1:] / 0.06, 0, 1)[:, None]
+        fade = (
+            self.alpha
+            * np.clip((1 - along[1:]) / 0.45, 0, 1)[:, None]
+            * np.clip(along[1:] / 0.06, 0, 1)[:, None]
+        )
         paint_solid(image, head, surface(grid, np.float64(BANDS)[None], alpha=fade), shadow=0.2)
 
 
@@ -67,7 +71,11 @@ class Hearts(Filter):
         y, x = np.mgrid[: window.pixels.shape[0], : window.pixels.shape[1]]
         low, high = pixels.min(axis=0) - window.corner_xy, pixels.max(axis=0) - window.corner_xy
         u, v = (x - low[0]) / max(high[0] - low[0], 1), (y - low[1]) / max(high[1] - low[1], 1)
-        light = 0.75 * np.exp(-(((u - 0.28) / 0.13) ** 2 + ((v - 0.27) / 0.12) ** 2)) - 0.35 * np.clip(v, 0, 1)
+        light = 0.75 * np.exp(-(((u - 0.28) / 0.13) ** 2 + ((v - 0.27) / 0.12) ** 2)) - 0.35 * np.clip(
+            v, 0, 1
+        )
         base = np.float32(self.colour)
-        lit = np.where(light[..., None] > 0, base + light[..., None] * (255 - base), base * (1 + light[..., None]))
+        lit = np.where(
+            light[..., None] > 0, base + light[..., None] * (255 - base), base * (1 + light[..., None])
+        )
         return lit.astype(np.float32)

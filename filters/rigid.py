@@ -61,7 +61,9 @@ class Glasses(Rigid):
         )
         half = cls._lens(outline) + arm + front
         angle = np.linspace(0, np.pi, 13)
-        bridge = np.column_stack([-0.1 * np.cos(angle), 0.01 - 0.055 * np.sin(angle), 0.22 + 0.03 * np.sin(angle)])
+        bridge = np.column_stack(
+            [-0.1 * np.cos(angle), 0.01 - 0.055 * np.sin(angle), 0.22 + 0.03 * np.sin(angle)]
+        )
         return half + half.flipped() + tube(bridge, 0.024, cls.rim, gloss=0.7)
 
     @staticmethod
@@ -85,7 +87,9 @@ class Glasses(Rigid):
         fade = np.clip((high - middle[..., 1]) / (high - low), 0, 1)
         light = (streak * fade)[..., None]
         colour = np.asarray(cls.glass) + (np.array([255, 255, 255]) - cls.glass) * np.clip(light, 0, 1)
-        return surface(grid, colour, alpha=0.10 + 0.16 * fade + 0.22 * np.clip(light[..., 0], 0, 1), gloss=0.2)
+        return surface(
+            grid, colour, alpha=0.10 + 0.16 * fade + 0.22 * np.clip(light[..., 0], 0, 1), gloss=0.2
+        )
 
 
 @register("top_hat")

@@ -74,7 +74,9 @@ def tube(path, radius, colours, *, sides: int = 6, gloss: float = 0.0, flat: flo
     return surface(path[:, None] + thick * ring, colours, gloss=gloss)
 
 
-def paint_solid(image: np.ndarray, head: HeadFrame, solid: Solid, *, shadow: float = 0.0, opacity=1.0) -> None:
+def paint_solid(
+    image: np.ndarray, head: HeadFrame, solid: Solid, *, shadow: float = 0.0, opacity=1.0
+) -> None:
     """Paint a solid onto the image, in place; the ellipsoid of the head hides what is behind it.
 
     shadow: darkness of the shadow on what is below the solid, 0 to 1. opacity: 0 to 1.

@@ -52,10 +52,22 @@ class Trigger:
         return value >= threshold if self.on > self.off else value <= threshold
 
 
+def _mouth(keypoints: np.ndarray) -> float:
+    return float(mouth_opening(keypoints))
+
+
+def _brows(keypoints: np.ndarray) -> float:
+    return float(brow_raise(keypoints).mean())
+
+
+def _eyes(keypoints: np.ndarray) -> float:
+    return float(eye_opening(keypoints).mean())
+
+
 TRIGGERS = {
-    "mouth_open": Trigger(lambda points: float(mouth_opening(points)), on=0.35, off=0.22),
-    "brows_raised": Trigger(lambda points: float(brow_raise(points).mean()), 0.045, 0.025, usual=0.29),
-    "blink": Trigger(lambda points: float(eye_opening(points).mean()), -0.10, -0.06, usual=0.27, min_s=0.8),
+    "mouth_open": Trigger(_mouth, on=0.35, off=0.22),
+    "brows_raised": Trigger(_brows, on=0.045, off=0.025, usual=0.29),
+    "blink": Trigger(_eyes, on=-0.10, off=-0.06, usual=0.27, min_s=0.8),
     "smile": Trigger(mouth_width, on=0.07, off=0.04, usual=0.58),
 }
 REST_S, MIN_REST = 6.0, 15  # seconds, and number of frames, that the median of a person is taken over

@@ -32,7 +32,9 @@ def pull(window: Window, shift) -> None:
     y, x = np.mgrid[:height, :width].astype(np.float32)
     delta = cv2.remap(moved, x / CELL, y / CELL, cv2.INTER_LINEAR)
     source = np.ascontiguousarray(window.pixels)
-    changed = cv2.remap(source, x + delta[..., 0], y + delta[..., 1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE)
+    changed = cv2.remap(
+        source, x + delta[..., 0], y + delta[..., 1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE
+    )
     np.copyto(window.pixels, changed, where=(delta != 0).any(axis=-1)[..., None])
 
 
@@ -90,7 +92,9 @@ class SlimFace(Filter):
         across = np.array([-down[1], down[0]])  # to the person's right, on the left of the image
         side = (jaw - top) @ across
         right, left = max(side.max(), 0.1 * length), max(-side.min(), 0.1 * length)
-        corners = top + np.array([[a, d] for a in (1.6 * right, -1.6 * left) for d in (-0.35 * length, 1.5 * length)]) @ [
+        corners = top + np.array(
+            [[a, d] for a in (1.6 * right, -1.6 * left) for d in (-0.35 * length, 1.5 * length)]
+        ) @ [
             across,
             down,
         ]
