@@ -120,10 +120,13 @@ def paint(image: np.ndarray, art: np.ndarray, matrix: np.ndarray, opacity: float
     if left >= right or top >= bottom:
         return
     to_window = matrix - np.array([[0, 0, left], [0, 0, top]])
-    layer = warp(art, to_window, (right - left, bottom - top)) * np.float32(opacity)
+    layer = warp(art, to_window, (right - left, bottom - top))
+    if opacity < 1:
+        layer *= np.float32(opacity)
     window = image[top:bottom, left:right]
-    blended = layer[..., :3] + window * (1 - layer[..., 3:])
-    window[:] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+    clear = cv2.cvtColor(1 - layer[..., 3], cv2.COLOR_GRAY2RGB)
+    below = cv2.multiply(np.ascontiguousarray(window), clear, dtype=cv2.CV_32F)
+    window[:] = cv2.convertScaleAbs(cv2.add(below, cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB)))
 
 
 def check_image(image) -> np.ndarray:

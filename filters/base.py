@@ -156,16 +156,27 @@ class Window:
 
         blur: standard deviation of the soft edge, in pixels; the edge lies inside as much as outside.
         """
-        mask = np.zeros(self.pixels.shape[:2], np.uint8)
+        height, width = self.pixels.shape[:2]
+        step = int(np.clip(blur / 1.5, 1, 8))  # a soft mask needs few pixels
+        mask = np.zeros((-(-height // step), -(-width // step)), np.uint8)
         for group, value in ((outlines, 255), (holes, 0)):
             for outline in group:
-                fixed = np.rint(np.clip(outline - self.corner_xy, -1e5, 1e5) * 16).astype(np.int32)
+                small = (outline - self.corner_xy + 0.5) / step - 0.5
+                fixed = np.rint(np.clip(small, -1e5, 1e5) * 16).astype(np.int32)
                 cv2.fillPoly(mask, [fixed], value, cv2.LINE_AA, 4)
         if blur > 0.3:
-            mask = cv2.GaussianBlur(mask, (0, 0), blur)
-        return mask.astype(np.float32) / 255
+            mask = cv2.GaussianBlur(mask, (0, 0), blur / step)
+        if step > 1:
+            size_wh = (mask.shape[1] * step, mask.shape[0] * step)
+            mask = cv2.resize(mask, size_wh, interpolation=cv2.INTER_LINEAR)[:height, :width]
+        return mask * np.float32(1 / 255)
 
     def blend(self, other: np.ndarray, share: np.ndarray) -> None:
-        """Mix `other` (h, w, 3) into the pixels: share (h, w) 1 is `other`, 0 changes nothing."""
-        mixed = self.pixels + share[..., None] * (other - self.pixels.astype(np.float32))
-        self.pixels[:] = np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+        """Mix `other` (h, w, 3) uint8 into the pixels: share (h, w) float32, 1 is `other`, 0 changes nothing."""
+        own = np.ascontiguousarray(self.pixels)
+        self.pixels[:] = cv2.blendLinear(np.ascontiguousarray(other), own, share, 1 - share)
+
+
+def to_bytes(values: np.ndarray) -> np.ndarray:
+    """Numbers as uint8, rounded and cut to 0 to 255."""
+    return cv2.convertScaleAbs(np.maximum(values, 0))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from detector.predictor import Face
-from filters.base import Filter, Window
+from filters.base import Filter, Window, to_bytes
 from filters.fit import check_face
 from filters.head_frame import HeadFrame
 from filters.solid import paint_solid, surface
@@ -64,7 +64,7 @@ class Hearts(Filter):
             if window.empty:
                 continue
             shadow = window.mask(pixels + [0, 0.03 * head.size], blur=0.02 * head.size)
-            window.blend(np.zeros_like(window.pixels), 0.3 * shadow)
+            window.blend(np.zeros_like(window.pixels), np.float32(0.3) * shadow)
             window.blend(self._shaded(window, pixels), window.mask(pixels))
 
     def _shaded(self, window: Window, pixels: np.ndarray) -> np.ndarray:
@@ -78,4 +78,4 @@ class Hearts(Filter):
         lit = np.where(
             light[..., None] > 0, base + light[..., None] * (255 - base), base * (1 + light[..., None])
         )
-        return lit.astype(np.float32)
+        return to_bytes(lit)

@@ -16,20 +16,21 @@ from landmarks import GROUPS, INNER_LIP_PAIRS
 from sample_faces.canvas import closed_curve, spline
 
 OUTER_LIPS, INNER_LIPS, JAW = (list(GROUPS[name]) for name in ("outer_lips", "inner_lips", "jaw"))
-LIPS = OUTER_LIPS + INNER_LIPS
+LIPS, NOSE = OUTER_LIPS + INNER_LIPS, list(GROUPS["nose_base"])
 
 
 def tinted(pixels: np.ndarray, colour, lightness: float) -> np.ndarray:
-    """`pixels` (h, w, 3) uint8 RGB in another colour, as float32; light and shade stay.
+    """`pixels` (h, w, 3) uint8 RGB in another colour; light and shade stay.
 
     lightness: share by which the brightness moves to that of the colour, 0 to 1.
     """
-    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB).astype(np.float32)
-    target = cv2.cvtColor(np.uint8([[colour]]), cv2.COLOR_RGB2LAB)[0, 0].astype(np.float32)
-    usual = float(np.median(lab[..., 0]))
-    lab[..., 0] += lightness * (target[0] - usual)
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    target = cv2.cvtColor(np.uint8([[colour]]), cv2.COLOR_RGB2LAB)[0, 0].astype(np.float64)
+    if lightness:
+        step = lightness * (target[0] - float(np.median(lab[..., 0])))
+        lab[..., 0] = cv2.add(lab[..., 0], step)
     lab[..., 1:] = target[1:]
-    return cv2.cvtColor(np.clip(np.rint(lab), 0, 255).astype(np.uint8), cv2.COLOR_LAB2RGB).astype(np.float32)
+    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
 
 
 @register("lipstick")
@@ -49,7 +50,12 @@ class Lipstick(Filter):
         gap = np.mean([np.linalg.norm(points[a] - points[b]) for a, b in INNER_LIP_PAIRS])
         holes = [inner] if gap > 2.5 * blur else []  # between closed lips is no hole
         share = window.mask(closed_curve(points[OUTER_LIPS]), holes=holes, blur=blur)
-        window.blend(tinted(window.pixels, self.colour, 0.35), self.strength * trust(face, LIPS) * share)
+        window.blend(
+            tinted(window.pixels, self.colour, 0.35), share * np.float32(self.strength * trust(face, LIPS))
+        )
+
+
+BLUSH_CELL = 4  # pixels between two places at which the soft spots are computed
 
 
 @register("blush")
@@ -68,8 +74,9 @@ class Blush(Filter):
         window = Window(image, points, margin=0)
         if window.empty:
             return
-        y, x = np.mgrid[: window.pixels.shape[0], : window.pixels.shape[1]].astype(np.float32)
-        share = np.zeros(window.pixels.shape[:2], np.float32)
+        height, width = window.pixels.shape[:2]
+        y, x = np.mgrid[:height:BLUSH_CELL, :width:BLUSH_CELL].astype(np.float32)
+        share = np.zeros(y.shape, np.float32)
         for side in (-1, 1):
             place = self.cheek * [side, 1, 1]
             # the spot rises from the middle of the cheek to the temple
@@ -78,10 +85,11 @@ class Blush(Filter):
             along = np.linalg.inv(np.column_stack([end - middle for end in ends]))
             u, v = (row[0] * (x - middle[0]) + row[1] * (y - middle[1]) for row in along.astype(np.float32))
             seen = np.clip((head.facing(place) - 0.1) / 0.5, 0, 1)
-            share += np.float32(seen) * np.exp(-np.minimum(1.6 * (u * u + v * v), 40))
+            share += np.float32(seen * self.strength) * np.exp(-np.minimum(1.6 * (u * u + v * v), 40))
+        share = cv2.resize(share, (width, height), interpolation=cv2.INTER_LINEAR)
         outline = cv2.convexHull(points.astype(np.float32))[:, 0]
         share *= window.mask(outline, blur=0.02 * head.size)
-        window.blend(tinted(window.pixels, self.colour, 0.0), self.strength * share)
+        window.blend(tinted(window.pixels, self.colour, 0.0), share)
 
 
 @register("brows")
@@ -100,7 +108,7 @@ class Brows(Filter):
             if window.empty:
                 continue
             share = self._hairs(window, points, name, unit) * self.strength * trust(face, brow)
-            window.blend(np.broadcast_to(np.float32(self.colour), window.pixels.shape), share)
+            window.blend(np.full_like(window.pixels, self.colour), share.astype(np.float32))
 
     def _hairs(self, window: Window, points: np.ndarray, name: str, unit: float) -> np.ndarray:
         """Share (h, w) of the hairs; from the outer end to the inner one they get thicker and steeper."""
@@ -113,15 +121,17 @@ class Brows(Filter):
         along = np.linspace(0, 1, len(line))
         thick = self.width * unit * np.interp(along, [0, 0.35, 0.9, 1], [0.25, 0.8, 1, 0.7])
         rng = np.random.default_rng(len(name))
-        mask = np.zeros((*window.pixels.shape[:2],), np.uint8)
-        for start, width, at in zip(line, thick, along, strict=True):
-            for lower in (0.85, 0.45, 0.05):
-                root = start + down * width * (lower + 0.3 * rng.random())
-                tip = root + width * (out * (1.1 - 0.5 * at) - down * (0.25 + 0.55 * at))
-                fixed = np.rint((np.stack([root, tip]) - window.corner_xy) * 16).astype(np.int32)
-                cv2.polylines(mask, [fixed], False, 190, max(1, round(unit / 110)), cv2.LINE_AA, 4)
+        lower = np.array([0.85, 0.45, 0.05])[:, None] + 0.3 * rng.random((3, len(line)))
+        roots = line + (lower * thick)[..., None] * down
+        tips = roots + thick[:, None] * (
+            out * (1.1 - 0.5 * along)[:, None] - down * (0.25 + 0.55 * along)[:, None]
+        )
+        ends = np.stack([roots, tips], axis=2).reshape(-1, 2, 2) - window.corner_xy
+        mask = np.zeros(window.pixels.shape[:2], np.uint8)
+        fixed = np.rint(ends.clip(-1e5, 1e5) * 16).astype(np.int32)
+        cv2.polylines(mask, list(fixed), False, 190, max(1, round(unit / 110)), cv2.LINE_AA, 4)
         soft = cv2.GaussianBlur(mask, (0, 0), max(0.012 * unit, 0.4))
-        return np.maximum(mask * np.float32(0.55), soft).astype(np.float32) / 255
+        return np.maximum(mask * np.float32(0.55), soft) * np.float32(1 / 255)
 
 
 @register("make_up")
@@ -145,7 +155,7 @@ class Beard(Filter):
         points = check_face(face.keypoints)
         hairs, drawn = _beard()
         target = face_points(points)
-        window = Window(image, target, margin=2)
+        window = Window(image, points[JAW + NOSE], margin=0.04 * face_size(points))
         if window.empty:
             return
         map_xy = mesh_map(drawn, target - window.corner_xy, window.pixels.shape[:2])
@@ -155,10 +165,12 @@ class Beard(Filter):
         outline = cv2.convexHull(target.astype(np.float32))[:, 0]
         share = layer[..., 3].astype(np.float32) / 255 * (1 - lips) * window.mask(outline, blur=1.0)
         # the light of the skin stays, so that the shaded side of the face is darker
-        skin = cv2.cvtColor(window.pixels, cv2.COLOR_RGB2GRAY).astype(np.float32)
-        usual = float(np.median(skin[share > 0.3])) if (share > 0.3).any() else 128.0
-        light = np.clip(0.45 + 0.55 * skin / max(usual, 1), 0.5, 1.5)
-        window.blend(layer[..., :3] * light[..., None], self.strength * trust(face, JAW) * share)
+        skin = cv2.cvtColor(window.pixels, cv2.COLOR_RGB2GRAY)
+        covered = skin[::4, ::4][share[::4, ::4] > 0.3]
+        usual = max(float(np.median(covered)), 1.0) if covered.size else 128.0
+        light = cv2.convertScaleAbs(np.maximum(skin, np.uint8(min(0.1 * usual, 255))), None, 70 / usual, 58)
+        lit = cv2.multiply(layer[..., :3].copy(), cv2.cvtColor(light, cv2.COLOR_GRAY2RGB), scale=1 / 128)
+        window.blend(lit, share * np.float32(self.strength * trust(face, JAW)))
 
 
 BEARD_SCALE = 220  # pixels per unit of the drawing

@@ -45,9 +45,7 @@ def mesh_map(source: np.ndarray, target: np.ndarray, shape_hw) -> np.ndarray:
     each triangle; around the mesh it continues the nearest triangle for a few pixels, and farther out it is
     far outside of every image.
     """
-    height, width = shape_hw
-    grid_hw = (-(-height // CELL) + 1, -(-width // CELL) + 1)
-    which = np.zeros(grid_hw, np.uint8)
+    which = np.zeros(node_places(shape_hw).shape[:2], np.uint8)
     nodes = np.rint(np.clip(target / CELL, -1e4, 1e4) * 256).astype(np.int32)
     found = triangles()
     corners = target[found]
@@ -66,11 +64,22 @@ def mesh_map(source: np.ndarray, target: np.ndarray, shape_hw) -> np.ndarray:
     matrices[1:][good, :, :2] = linear
     matrices[1:][good, :, 2] = read[:, 0] - (linear @ corners[good, 0, :, None])[..., 0]
     which = _spread(which)
-    y, x = np.mgrid[: grid_hw[0], : grid_hw[1]].astype(np.float32) * CELL
-    chosen = matrices[which]
-    nodes_xy = chosen[..., 0] * x[..., None] + chosen[..., 1] * y[..., None] + chosen[..., 2]
-    steps_y, steps_x = np.mgrid[:height, :width].astype(np.float32) / CELL
-    return cv2.remap(nodes_xy, steps_x, steps_y, cv2.INTER_LINEAR)
+    places, chosen = node_places(shape_hw), matrices[which]
+    nodes_xy = chosen[..., 0] * places[..., :1] + chosen[..., 1] * places[..., 1:] + chosen[..., 2]
+    return from_nodes(nodes_xy, shape_hw)
+
+
+def node_places(shape_hw) -> np.ndarray:
+    """Places (R, C, 2) float32, (x, y), of the nodes of a grid that covers a window, CELL pixels apart."""
+    rows, columns = (np.arange(-(-side // CELL) + 1, dtype=np.float32) * CELL for side in shape_hw)
+    return np.stack(np.meshgrid(columns, rows), axis=-1)
+
+
+def from_nodes(values: np.ndarray, shape_hw) -> np.ndarray:
+    """Values (R, C, 2) float32 at `node_places`, interpolated for every pixel: (h, w, 2)."""
+    matrix = np.array([[CELL, 0.0, 0.0], [0.0, CELL, 0.0]])
+    flags, border = cv2.INTER_LINEAR, cv2.BORDER_REPLICATE
+    return cv2.warpAffine(values, matrix, shape_hw[::-1], flags=flags, borderMode=border)
 
 
 def _spread(which: np.ndarray) -> np.ndarray:

@@ -110,7 +110,7 @@ class TopHat(Rigid):
         front = np.cross(side, up)
         front *= np.sign(front[2])
         base = np.array([0.0, cls.brim_y, -0.62])
-        curl = 0.10 * np.sin(angle) ** 2 * 0 + 0.12 * np.cos(angle) ** 2  # the brim is turned up at its sides
+        curl = 0.12 * np.cos(angle) ** 2  # the brim is turned up at its sides
         rings = []
         for radius, height in zip(radii, heights, strict=True):
             lift = height + curl * max(radius - 0.85, 0) / 0.45
@@ -120,8 +120,11 @@ class TopHat(Rigid):
                 + lift[:, None] * up
             )
         rows = np.arange(len(radii) - 1)
-        tone = np.random.default_rng(3).normal(0, 3, (len(rows), 60, 1))
-        colours = np.where(((rows >= 4) & (rows < 5))[:, None, None], cls.band, cls.felt) + tone
+        is_band = ((rows >= 4) & (rows < 5))[:, None, None]
+        sheen = (
+            9 * np.cos(3 * angle[:-1] + 0.8)[None, :, None] ** 2 * (rows >= 5)[:, None, None]
+        )  # of brushed felt
+        colours = np.broadcast_to(np.where(is_band, cls.band, cls.felt) + sheen, (len(rows), 60, 3))
         return surface(np.array(rings), colours, gloss=0.18)
 
 
@@ -138,8 +141,8 @@ class CatEars(Rigid):
         shell, lining = cls._cup(0.0, 1.0), cls._cup(0.035, 0.70)
         tone = rng.normal(0, 7, (shell.shape[0] - 1, shell.shape[1] - 1, 1))
         ear = surface(shell, np.asarray(cls.fur) + tone) + surface(lining, cls.inside)
-        for _ in range(70):
-            ear = ear + cls._hair(rng)
+        hairs = [cls._hair(rng, inner=number < 46) for number in range(90)]
+        ear = sum(hairs, start=ear)
         return ear + ear.flipped()
 
     @staticmethod
@@ -154,11 +157,13 @@ class CatEars(Rigid):
         return np.stack(np.broadcast_arrays(x, y, z), axis=-1)
 
     @classmethod
-    def _hair(cls, rng) -> Solid:
-        """One thin hair on the edge of the opening, or in it."""
-        up, across = rng.uniform(0, 0.55), rng.choice([-1, 1]) * rng.uniform(0.35, 1)
-        root = cls._cup(0.05, 0.85, np.array(across), np.array(up))
-        tip = root + [-0.12 * across, -0.16 - 0.08 * rng.random(), 0.05]
-        wide = np.array([0.009, 0, 0])
-        colour = np.array([236, 214, 200]) - 40 * rng.random()
-        return surface([[root - wide, root + wide], [tip, tip]], colour, alpha=0.8)
+    def _hair(cls, rng, *, inner: bool) -> Solid:
+        """One thin hair: a light one at the edge of the opening, or a dark one on the outline."""
+        side, up = rng.choice([-1, 1]), rng.uniform(0.02, 0.6 if inner else 0.95)
+        across = side * (rng.uniform(0.45, 0.95) if inner else 1.0)
+        root = cls._cup(0.06 if inner else 0.0, 0.8 if inner else 1.0, np.array(across), np.array(up))
+        reach = [-0.10 * side, -0.15, 0.03] if inner else [0.035 * side, -0.05, 0.0]
+        tip = root + np.array(reach) * rng.uniform(0.6, 1.3)
+        wide = np.array([0.006 if inner else 0.011, 0, 0])
+        colour = np.array((240, 216, 206) if inner else cls.fur) - 26 * rng.random()
+        return surface([[root - wide, root + wide], [tip, tip]], colour, alpha=0.85 if inner else 1.0)

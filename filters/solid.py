@@ -14,6 +14,8 @@ from filters.head_frame import HeadFrame
 #: Direction to the light, from the upper left of the image and the front.
 LIGHT = np.array([-0.35, -0.75, 0.75]) / np.linalg.norm([-0.35, -0.75, 0.75])
 SUBPIXEL_BITS = 4
+#: Pieces with less opacity are behind all others.
+CLEAR = 0.5
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,9 @@ class Solid:
     """Four-sided pieces of a model.
 
     corners: (N, 4, 3), going around. colours: (N, 3) RGB 0 to 255. alpha: (N,) opacity 0 to 1.
-    gloss: (N,) strength of the reflected light, 0 to 1. closed: (N,) True for pieces of a closed surface, whose
-        corners go around clockwise as seen from outside; they are hidden from behind.
+    gloss: (N,) strength of the reflected light, 0 to 1. closed: (N,) True for
+        pieces of a closed surface, whose corners go around clockwise as seen from outside; they are hidden
+        from behind.
     """
 
     corners: np.ndarray
@@ -68,42 +71,41 @@ def tube(path, radius, colours, *, sides: int = 6, gloss: float = 0.0, flat: flo
     across = np.cross(along, depth)
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     depth = np.cross(across, along)
-    angle = np.linspace(0, 2 * np.pi, sides + 1)[None, :, None]
+    angle = np.linspace(2 * np.pi, 0, sides + 1)[None, :, None]
     thick = np.broadcast_to(radius, len(path))[:, None, None]
     ring = np.cos(angle) * across[:, None] + flat * np.sin(angle) * depth[:, None]
-    return surface(path[:, None] + thick * ring, colours, gloss=gloss)
+    return surface(path[:, None] + thick * ring, colours, gloss=gloss, closed=True)
 
 
-def paint_solid(
-    image: np.ndarray, head: HeadFrame, solid: Solid, *, shadow: float = 0.0, opacity=1.0
-) -> None:
+def paint_solid(image: np.ndarray, head: HeadFrame, solid: Solid, *, shadow: float = 0.0) -> None:
     """Paint a solid onto the image, in place; the ellipsoid of the head hides what is behind it.
 
-    shadow: darkness of the shadow on what is below the solid, 0 to 1. opacity: 0 to 1.
+    shadow: darkness of the shadow on what is below the solid, 0 to 1.
     """
     pixels = head.project(solid.corners.reshape(-1, 3)).reshape(-1, 4, 2)
     window = Window(image, pixels.reshape(-1, 2), margin=0.12 * head.size)
     if window.empty:
         return
     layer = _layer(head, solid, pixels - window.corner_xy, window)
-    layer *= np.float32(opacity)
     if shadow:
-        _cast_shadow(window, layer[..., 3], window.mask(head.silhouette()), head.size, shadow)
-    blended = layer[..., :3] + window.pixels * (1 - layer[..., 3:])
-    window.pixels[:] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+        _cast_shadow(window, layer[..., 3], _silhouette(window, head), head.size, shadow)
+    clear = cv2.cvtColor(255 - layer[..., 3], cv2.COLOR_GRAY2RGB)
+    below = cv2.multiply(np.ascontiguousarray(window.pixels), clear, scale=1 / 255)
+    window.pixels[:] = cv2.add(below, cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB))
 
 
 def _layer(head: HeadFrame, solid: Solid, pixels: np.ndarray, window: Window) -> np.ndarray:
-    """The solid in the window: (h, w, 4) float32, premultiplied RGB 0 to 255, alpha 0 to 1."""
+    """The solid in the window: (h, w, 4) uint8, RGB premultiplied by alpha."""
     height, width = window.pixels.shape[:2]
-    zoom = 3 if width * height < 200_000 else 2 if width * height < 800_000 else 1
+    zoom = 3 if width * height < 40_000 else 2 if width * height < 1_500_000 else 1
     middles = solid.corners.mean(axis=1)
     colours = np.column_stack([_shaded(head, solid, middles) * solid.alpha[:, None], 255 * solid.alpha])
     colours = np.clip(np.rint(colours), 0, 255).astype(int).tolist()
     fixed = np.rint(((pixels + 0.5) * zoom - 0.5) * 2**SUBPIXEL_BITS).clip(-1e8, 1e8).astype(np.int32)
     layer = np.zeros((height * zoom, width * zoom, 4), np.uint8)
     behind = head.behind_head(middles)
-    order = np.argsort(-head.distance(middles), kind="stable")
+    # clear glass first, so that it does not cut into its rim; then what is farther away
+    order = np.lexsort((-head.distance(middles), solid.alpha >= CLEAR))
     order = order[_seen(solid, pixels)[order]]
     _fill(layer, order[behind[order]], fixed, colours)
     edge = ((head.silhouette() - window.corner_xy + 0.5) * zoom - 0.5) * 2**SUBPIXEL_BITS
@@ -112,8 +114,6 @@ def _layer(head: HeadFrame, solid: Solid, pixels: np.ndarray, window: Window) ->
     _fill(layer, order[~behind[order]], fixed, colours)
     if zoom > 1:
         layer = cv2.resize(layer, (width, height), interpolation=cv2.INTER_AREA)
-    layer = layer.astype(np.float32)
-    layer[..., 3] /= 255
     return layer
 
 
@@ -146,12 +146,21 @@ def _shaded(head: HeadFrame, solid: Solid, middles: np.ndarray) -> np.ndarray:
     return lit + (255 - lit) * np.clip(shine, 0, 1)[:, None]
 
 
+def _silhouette(window: Window, head: HeadFrame) -> np.ndarray:
+    mask = np.zeros(window.pixels.shape[:2], np.uint8)
+    cv2.fillConvexPoly(
+        mask, np.rint(head.silhouette() - window.corner_xy).clip(-1e6, 1e6).astype(np.int32), 255
+    )
+    return mask
+
+
 def _cast_shadow(window: Window, alpha: np.ndarray, skin: np.ndarray, size: float, strength: float):
-    """Darken the skin (h, w), 0 to 1, a little below a layer."""
+    """Darken the skin (h, w), 0 or 255, a little below the alpha (h, w) uint8 of a layer."""
     move, blur = 0.05 * size, max(0.03 * size, 0.5)
-    small = cv2.resize(alpha, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-    matrix = np.array([[1.0, 0.0, 0.1 * move], [0.0, 1.0, 0.5 * move]])
-    small = cv2.GaussianBlur(cv2.warpAffine(small, matrix, small.shape[::-1]), (0, 0), blur / 2)
-    dark = cv2.resize(small, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR) * np.float32(strength)
-    shaded = window.pixels * (1 - (dark * skin)[..., None])
-    window.pixels[:] = np.rint(shaded).astype(np.uint8)
+    small = cv2.resize(alpha, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_AREA)
+    matrix = np.array([[1.0, 0.0, 0.05 * move], [0.0, 1.0, 0.25 * move]])
+    small = cv2.GaussianBlur(cv2.warpAffine(small, matrix, small.shape[::-1]), (0, 0), max(blur / 4, 0.3))
+    dark = cv2.resize(small, alpha.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    light = 255 - cv2.multiply(dark, skin, scale=strength / 255)
+    light = cv2.cvtColor(light, cv2.COLOR_GRAY2RGB)
+    window.pixels[:] = cv2.multiply(np.ascontiguousarray(window.pixels), light, scale=1 / 255)

@@ -7,7 +7,7 @@ import numpy as np
 from detector.predictor import Face
 from files import cv2
 from filters.apply import check_image
-from filters.base import Filter, Window, register
+from filters.base import Filter, Window, register, to_bytes
 from filters.fit import check_face
 from filters.mesh import FOREHEAD, face_points, mesh_map
 from geometry import face_size, transform_points, warp
@@ -57,7 +57,7 @@ class FaceSwap(Filter):
 
     def paint_all(self, image, faces, time_s) -> None:
         """Draw the donor, or all faces in a circle, in place."""
-        before = image.copy()
+        before = image if self.donor else image.copy()
         donors = [self.donor or _donor_or_none(before, face) for face, _ in faces]
         for number, (face, _) in enumerate(faces):
             donor = donors[number - 1]
@@ -104,11 +104,11 @@ def _share(window: Window, target: np.ndarray, keypoints: np.ndarray, size: floa
     width = np.linalg.norm(keypoints[INNER_MOUTH_LEFT] - keypoints[INNER_MOUTH_RIGHT])
     if height > OPEN * max(width, 1e-6):
         share *= 1 - window.mask(closed_curve(keypoints[list(GROUPS["inner_lips"])]), blur=0.008 * size)
-    return np.clip((share - 0.02) / 0.96, 0, 1)
+    return np.clip((share - 0.02) * np.float32(1 / 0.96), 0, 1)
 
 
 def in_colours_of(other: np.ndarray, below: np.ndarray, share: np.ndarray, reach: float) -> np.ndarray:
-    """`other` (h, w, 3) uint8 RGB with the light and colour of `below`, as float32.
+    """`other` (h, w, 3) uint8 RGB with the light and colour of `below`.
 
     share: (h, w), where the two are compared. reach: pixels over which the difference is averaged; details
     below that size stay those of `other`. So the shaded side of the face below is the shaded side again.
@@ -124,4 +124,4 @@ def in_colours_of(other: np.ndarray, below: np.ndarray, share: np.ndarray, reach
     difference = cv2.GaussianBlur(difference, sigma, reach / step)
     weight = cv2.GaussianBlur(weight, sigma, reach / step)
     low = cv2.resize(difference / weight[..., None], share.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return other + low
+    return to_bytes(other + low)

@@ -6,6 +6,7 @@ from detector.predictor import Face
 from files import cv2
 from filters.base import Filter, Window, register, trust
 from filters.fit import check_face
+from filters.mesh import CELL, from_nodes, node_places
 from geometry import interocular_distance
 from landmarks import (
     CHIN,
@@ -17,8 +18,6 @@ from landmarks import (
     RIGHT_EYE_OUTER,
 )
 
-CELL = 4  # pixels between two nodes of the grid on which the map is computed
-
 
 def pull(window: Window, shift) -> None:
     """Replace each pixel by the one at its place plus a shift, in place.
@@ -26,16 +25,11 @@ def pull(window: Window, shift) -> None:
     shift: function from coordinates (..., 2) in the image to shifts (..., 2) in pixels; it is smooth, and zero
         near the border of the window. Pixels whose shift is zero keep their value.
     """
-    height, width = window.pixels.shape[:2]
-    grid = np.stack(np.meshgrid(np.arange(0, width + CELL, CELL), np.arange(0, height + CELL, CELL)), axis=-1)
-    moved = shift(grid + window.corner_xy).astype(np.float32)
-    y, x = np.mgrid[:height, :width].astype(np.float32)
-    delta = cv2.remap(moved, x / CELL, y / CELL, cv2.INTER_LINEAR)
-    source = np.ascontiguousarray(window.pixels)
-    changed = cv2.remap(
-        source, x + delta[..., 0], y + delta[..., 1], cv2.INTER_LINEAR, None, cv2.BORDER_REPLICATE
-    )
-    np.copyto(window.pixels, changed, where=(delta != 0).any(axis=-1)[..., None])
+    shape_hw = window.pixels.shape[:2]
+    places = node_places(shape_hw)
+    source = from_nodes((places + shift(places + window.corner_xy)).astype(np.float32), shape_hw)
+    pixels = np.ascontiguousarray(window.pixels)
+    window.pixels[:] = cv2.remap(pixels, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
 def bump(distance: np.ndarray) -> np.ndarray:
