@@ -65,7 +65,7 @@ class Blush(Filter):
     colour = (214, 84, 92)
     cheek, reach = np.array([0.50, 0.46, 0.02]), np.array([0.30, 0.17, 0.18])  # place and size on the head
 
-    def __init__(self, strength: float = 0.40):
+    def __init__(self, strength: float = 0.5):
         self.strength = strength
 
     def paint(self, image: np.ndarray, face: Face) -> None:

@@ -51,12 +51,12 @@ def mesh_map(source: np.ndarray, target: np.ndarray, shape_hw) -> np.ndarray:
     corners = target[found]
     first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
     area = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
-    upright = _upright()
-    for index in np.flatnonzero(area * upright > 0.5).tolist():  # the others are folded over, and hidden
+    good = np.abs(area) > 0.5
+    folded = area * _upright() < 0  # on the far side of a turned head; what is upright is in front of them
+    for index in [*np.flatnonzero(good & folded).tolist(), *np.flatnonzero(good & ~folded).tolist()]:
         cv2.fillConvexPoly(which, nodes[found[index]], index + 1, cv2.LINE_8, 8)
     matrices = np.zeros((len(found) + 1, 2, 3), np.float32)
     matrices[0, :, 2] = -1e4
-    good = np.abs(area) > 0.5
     ends = np.stack([first[good], second[good]], axis=2)  # columns
     read = source[found[good]]
     into = np.stack([read[:, 1] - read[:, 0], read[:, 2] - read[:, 0]], axis=2)
