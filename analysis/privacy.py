@@ -8,6 +8,10 @@ from files import cv2, to_rgb
 from landmarks import check_keypoints
 from sample_faces.head import Shape, canonical_head, forehead_points
 
+#: Points of the canonical head and of its forehead with a 1 appended, (N, 4).
+HEAD, FOREHEAD = (
+    np.insert(points, 3, 1, axis=1) for points in (canonical_head(), forehead_points(Shape(forehead=1.15)))
+)
 STYLES = {"blur": cv2.INTER_CUBIC, "pixelate": cv2.INTER_NEAREST}
 
 #: Widths around the outline, as shares of the face's height: fully hidden (because of the ears, the hairline
@@ -34,9 +38,8 @@ def forehead(keypoints) -> np.ndarray:
     keypoints: (68, 2). They end at the brows. The forehead is that of the canonical head, made a little
     higher because hairlines differ, seen through the affine camera that fits the keypoints best.
     """
-    head, above = canonical_head(), forehead_points(Shape(forehead=1.15))
-    camera = np.linalg.lstsq(np.insert(head, 3, 1, axis=1), keypoints, rcond=None)[0]  # (4, 2)
-    return np.insert(above, 3, 1, axis=1) @ camera
+    camera = np.linalg.lstsq(HEAD, keypoints, rcond=None)[0]  # (4, 2)
+    return FOREHEAD @ camera
 
 
 def blur_faces(image: np.ndarray, faces: Iterable, cells: int = 5, style: str = "blur") -> np.ndarray:

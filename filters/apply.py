@@ -120,13 +120,18 @@ def paint(image: np.ndarray, art: np.ndarray, matrix: np.ndarray, opacity: float
     if left >= right or top >= bottom:
         return
     to_window = matrix - np.array([[0, 0, left], [0, 0, top]])
-    layer = warp(art, to_window, (right - left, bottom - top))
-    if opacity < 1:
-        layer *= np.float32(opacity)
+    # in bytes, because most of the time goes into the pixels of the window
+    packed = np.rint(art * np.float32([1, 1, 1, 255])).astype(np.uint8)
+    layer = warp(packed, to_window, (right - left, bottom - top))
     window = image[top:bottom, left:right]
-    clear = cv2.cvtColor(1 - layer[..., 3], cv2.COLOR_GRAY2RGB)
-    below = cv2.multiply(np.ascontiguousarray(window), clear, dtype=cv2.CV_32F)
-    window[:] = cv2.convertScaleAbs(cv2.add(below, cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB)))
+    painted = over(layer, window)
+    window[:] = painted if opacity == 1 else cv2.addWeighted(painted, opacity, window, 1 - opacity, 0)
+
+
+def over(layer: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """A layer (h, w, 4) uint8, RGB premultiplied by alpha, on pixels (h, w, 3) uint8."""
+    clear = cv2.cvtColor(255 - layer[..., 3], cv2.COLOR_GRAY2RGB)
+    return cv2.add(cv2.multiply(np.ascontiguousarray(below), clear, scale=1 / 255), layer[..., :3].copy())
 
 
 def check_image(image) -> np.ndarray:

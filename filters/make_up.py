@@ -12,7 +12,7 @@ from filters.fit import check_face
 from filters.head_frame import HeadFrame
 from filters.mesh import face_points, mesh_map
 from geometry import face_size, interocular_distance
-from landmarks import GROUPS, INNER_LIP_PAIRS
+from landmarks import GROUPS, INNER_LIP_PAIRS, JAW_LEFT, JAW_RIGHT
 from sample_faces.canvas import closed_curve, spline
 
 OUTER_LIPS, INNER_LIPS, JAW = (list(GROUPS[name]) for name in ("outer_lips", "inner_lips", "jaw"))
@@ -24,13 +24,13 @@ def tinted(pixels: np.ndarray, colour, lightness: float) -> np.ndarray:
 
     lightness: share by which the brightness moves to that of the colour, 0 to 1.
     """
-    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
-    target = cv2.cvtColor(np.uint8([[colour]]), cv2.COLOR_RGB2LAB)[0, 0].astype(np.float64)
+    ycc = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)
+    target = cv2.cvtColor(np.uint8([[colour]]), cv2.COLOR_RGB2YCrCb)[0, 0].astype(np.float64)
     if lightness:
-        step = lightness * (target[0] - float(np.median(lab[..., 0])))
-        lab[..., 0] = cv2.add(lab[..., 0], step)
-    lab[..., 1:] = target[1:]
-    return cv2.cvtColor(lab, cv2.COLOR_LAB2RGB)
+        step = lightness * (target[0] - float(np.median(ycc[..., 0])))
+        ycc[..., 0] = cv2.add(ycc[..., 0], step)
+    ycc[..., 1:] = target[1:]
+    return cv2.cvtColor(ycc, cv2.COLOR_YCrCb2RGB)
 
 
 @register("lipstick")
@@ -55,6 +55,7 @@ class Lipstick(Filter):
         )
 
 
+AROUND_CHEEKS = [*GROUPS["right_eye"], *GROUPS["left_eye"], *OUTER_LIPS, JAW_RIGHT, JAW_LEFT]
 BLUSH_CELL = 4  # pixels between two places at which the soft spots are computed
 
 
@@ -71,7 +72,7 @@ class Blush(Filter):
     def paint(self, image: np.ndarray, face: Face) -> None:
         """Two soft spots, in perspective, inside the outline of the face."""
         head, points = HeadFrame(face), check_face(face.keypoints)
-        window = Window(image, points, margin=0)
+        window = Window(image, points[AROUND_CHEEKS], margin=0.1 * head.size)
         if window.empty:
             return
         height, width = window.pixels.shape[:2]
@@ -112,7 +113,7 @@ class Brows(Filter):
 
     def _hairs(self, window: Window, points: np.ndarray, name: str, unit: float) -> np.ndarray:
         """Share (h, w) of the hairs; from the outer end to the inner one they get thicker and steeper."""
-        line = spline(points[list(GROUPS[name])], steps=14)
+        line = spline(points[list(GROUPS[name])], steps=11)
         line = line if name == "right_brow" else line[::-1]  # starts at the temple
         eye = points[list(GROUPS[name.replace("brow", "eye")])].mean(axis=0)
         down = (eye - line.mean(axis=0)) / np.linalg.norm(eye - line.mean(axis=0))

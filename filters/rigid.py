@@ -50,7 +50,7 @@ class Glasses(Rigid):
         outline[:, 1] += 0.06 * (outline[:, 0] - 0.365) * (outline[:, 1] > 0.045)
         front = tube(cls._bent(outline), 0.026, cls.rim, gloss=0.7, flat=0.8)
         hinge, ear = np.array([0.655, -0.055, 0.03]), np.array([0.86, -0.03, -0.70])
-        share = np.linspace(0, 1, 26)[:, None] ** 0.8
+        share = np.linspace(0, 1, 20)[:, None] ** 0.8
         path = hinge + (ear - hinge) * np.column_stack([share[:, 0] ** 0.6, share[:, 0] ** 2, share[:, 0]])
         height = np.array([0.035, -0.035])[:, None, None] * (1 - 0.3 * share)
         arm = surface(
@@ -74,7 +74,7 @@ class Glasses(Rigid):
     def _lens(cls, outline: np.ndarray) -> Solid:
         """Clear glass that is a little darker at its top, with one streak of light."""
         low, high = outline[:, 1].min(), outline[:, 1].max()
-        rows = np.linspace(low, high, 19)
+        rows = np.linspace(low, high, 13)
         centre = outline.mean(axis=0)
         half = 0.275 * np.clip(1 - np.abs((rows - 0.045) / (high - 0.045)) ** 2.7, 0, 1) ** (1 / 2.7)
         across = np.linspace(-1, 1, 13)
@@ -104,7 +104,7 @@ class TopHat(Rigid):
         """Rings around an axis that leans back, from the edge of the brim inwards and up."""
         radii = [1.30, 1.26, 0.88, 0.80, 0.79, 0.78, 0.78, 0.80, 0.84, 0.86, 0.82, 0.0]
         heights = [0.05, 0.00, 0.02, 0.04, 0.06, 0.34, 0.36, 0.70, 1.00, 1.10, 1.13, 1.13]
-        angle = np.linspace(0, 2 * np.pi, 61)
+        angle = np.linspace(0, 2 * np.pi, 49)
         up = np.asarray(cls.tip) / np.linalg.norm(cls.tip)
         side = np.array([1.0, 0.0, 0.0])
         front = np.cross(side, up)
@@ -124,7 +124,9 @@ class TopHat(Rigid):
         sheen = (
             9 * np.cos(3 * angle[:-1] + 0.8)[None, :, None] ** 2 * (rows >= 5)[:, None, None]
         )  # of brushed felt
-        colours = np.broadcast_to(np.where(is_band, cls.band, cls.felt) + sheen, (len(rows), 60, 3))
+        colours = np.broadcast_to(
+            np.where(is_band, cls.band, cls.felt) + sheen, (len(rows), len(angle) - 1, 3)
+        )
         return surface(np.array(rings), colours, gloss=0.18)
 
 
@@ -148,8 +150,8 @@ class CatEars(Rigid):
     @staticmethod
     def _cup(forward: float, part: float, across=None, up=None) -> np.ndarray:
         """Points (..., 3) of the ear: across -1 to 1, up 0 to 1; `part` of its width and height."""
-        across = np.linspace(-1, 1, 15)[None] if across is None else across
-        up = np.linspace(0, 1, 13)[:, None] if up is None else up
+        across = np.linspace(-1, 1, 11)[None] if across is None else across
+        up = np.linspace(0, 1, 10)[:, None] if up is None else up
         width = 0.33 * (1 - up**1.5) * (1 + 0.25 * np.sin(np.pi * up)) * part
         x = 0.50 + width * across + 0.22 * up * part
         y = -0.86 - 0.62 * up * part + 0.20 * (across * width) / 0.33

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from files import cv2
+from filters.apply import over
 from filters.base import Window
 from filters.head_frame import HeadFrame
 
@@ -89,9 +90,7 @@ def paint_solid(image: np.ndarray, head: HeadFrame, solid: Solid, *, shadow: flo
     layer = _layer(head, solid, pixels - window.corner_xy, window)
     if shadow:
         _cast_shadow(window, layer[..., 3], _silhouette(window, head), head.size, shadow)
-    clear = cv2.cvtColor(255 - layer[..., 3], cv2.COLOR_GRAY2RGB)
-    below = cv2.multiply(np.ascontiguousarray(window.pixels), clear, scale=1 / 255)
-    window.pixels[:] = cv2.add(below, cv2.cvtColor(layer, cv2.COLOR_RGBA2RGB))
+    window.pixels[:] = over(layer, window.pixels)
 
 
 def _layer(head: HeadFrame, solid: Solid, pixels: np.ndarray, window: Window) -> np.ndarray:
@@ -100,7 +99,7 @@ def _layer(head: HeadFrame, solid: Solid, pixels: np.ndarray, window: Window) ->
     zoom = 3 if width * height < 40_000 else 2 if width * height < 1_500_000 else 1
     middles = solid.corners.mean(axis=1)
     colours = np.column_stack([_shaded(head, solid, middles) * solid.alpha[:, None], 255 * solid.alpha])
-    colours = np.clip(np.rint(colours), 0, 255).astype(int).tolist()
+    colours = np.clip(np.rint(colours), 0, 255).astype(int)
     fixed = np.rint(((pixels + 0.5) * zoom - 0.5) * 2**SUBPIXEL_BITS).clip(-1e8, 1e8).astype(np.int32)
     layer = np.zeros((height * zoom, width * zoom, 4), np.uint8)
     behind = head.behind_head(middles)
@@ -117,9 +116,9 @@ def _layer(head: HeadFrame, solid: Solid, pixels: np.ndarray, window: Window) ->
     return layer
 
 
-def _fill(layer: np.ndarray, order: np.ndarray, fixed: np.ndarray, colours: list) -> None:
-    for index in order.tolist():
-        cv2.fillConvexPoly(layer, fixed[index], colours[index], cv2.LINE_8, SUBPIXEL_BITS)
+def _fill(layer: np.ndarray, order: np.ndarray, fixed: np.ndarray, colours: np.ndarray) -> None:
+    for corners, colour in zip(fixed[order], colours[order].tolist(), strict=True):
+        cv2.fillConvexPoly(layer, corners, colour, cv2.LINE_8, SUBPIXEL_BITS)
 
 
 def _seen(solid: Solid, pixels: np.ndarray) -> np.ndarray:
@@ -133,7 +132,7 @@ def _shaded(head: HeadFrame, solid: Solid, middles: np.ndarray) -> np.ndarray:
     """Colours (N, 3) in the light, which is fixed to the camera: they change when the head turns."""
     first, second = (solid.corners[:, 2] - solid.corners[:, 0], solid.corners[:, 3] - solid.corners[:, 1])
     normal = np.cross(first, second)
-    normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), 1e-9)
+    normal /= np.maximum(np.sqrt(np.einsum("ij,ij->i", normal, normal)), 1e-9)[:, None]
     view = head.towards_camera(middles)
     normal *= np.where((normal * view).sum(axis=1) < 0, -1, 1)[:, None]  # the side that is seen
     rotation = head.pose.rotation * np.array([1, 1, -1]) * np.array([[1], [1], [-1]])

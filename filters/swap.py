@@ -1,6 +1,7 @@
 """Face swap: one face is drawn over another by the mesh of triangles, with the colours of the place it goes to."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -22,7 +23,7 @@ SEAM, INSIDE = 0.035, 0.93
 OPEN = 0.12
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Donor:
     """A face to be drawn over others: image (H, W, 3) uint8 RGB, and `face_points` in its pixels."""
 
@@ -37,11 +38,16 @@ class Donor:
     def sized(self, size: float) -> "Donor":
         """The part with the face, made smaller where it is much larger than `size` pixels."""
         scale = min(1.0, 1.2 * size / face_size(self.points))
-        low, high = self.points.min(axis=0) - 4, self.points.max(axis=0) + 4
-        matrix = np.array([[scale, 0.0, -scale * low[0]], [0.0, scale, -scale * low[1]]])
-        size_wh = np.maximum(np.ceil((high - low) * scale), 2).astype(int)
-        part = warp(self.image, matrix, size_wh, border_value=None)
-        return Donor(part, transform_points(self.points, matrix).astype(np.float64))
+        return _part(self, 1.1 ** round(np.log(scale) / np.log(1.1)))  # in steps, so that videos reuse it
+
+
+@lru_cache(maxsize=16)
+def _part(donor: Donor, scale: float) -> Donor:
+    low, high = donor.points.min(axis=0) - 4, donor.points.max(axis=0) + 4
+    matrix = np.array([[scale, 0.0, -scale * low[0]], [0.0, scale, -scale * low[1]]])
+    size_wh = np.maximum(np.ceil((high - low) * scale), 2).astype(int)
+    part = warp(donor.image, matrix, size_wh, border_value=None)
+    return Donor(part, transform_points(donor.points, matrix).astype(np.float64))
 
 
 @register("face_swap")
@@ -82,23 +88,28 @@ def _donor_or_none(image: np.ndarray, face: Face) -> Donor | None:
 def draw_over(image: np.ndarray, keypoints: np.ndarray, donor: Donor) -> None:
     """Draw the donor's face over the one with these keypoints (68, 2), in place."""
     target, size = face_points(keypoints), face_size(keypoints)
-    window = Window(image, target, margin=2)
+    outline = _outline(target, keypoints)
+    window = Window(image, outline, margin=3 * SEAM * size)
     if window.empty:
         return
     donor = donor.sized(size)
     map_xy = mesh_map(donor.points, target - window.corner_xy, window.pixels.shape[:2])
     other = cv2.remap(donor.image, map_xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    share = _share(window, target, keypoints, size) * (map_xy[..., 0] > -100)
+    share = _share(window, outline, keypoints, size) * (map_xy[..., 0] > -100)
     window.blend(in_colours_of(other, window.pixels, share, 0.14 * size), share)
 
 
-def _share(window: Window, target: np.ndarray, keypoints: np.ndarray, size: float) -> np.ndarray:
-    """Mask (h, w) of what is replaced: the face up to the lower forehead, without the inside of a mouth."""
+def _outline(target: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Convex outline (N, 2) of what is replaced: the face up to the lower forehead."""
     middle = keypoints.mean(axis=0)
     brows = keypoints[list(GROUPS["right_brow"] + GROUPS["left_brow"])]
     above = brows.mean(axis=0) + UP_THE_FOREHEAD * (target[FOREHEAD] - brows.mean(axis=0))
     points = np.concatenate([keypoints, brows + 0.35 * (above.mean(axis=0) - brows.mean(axis=0)), above])
-    outline = cv2.convexHull((middle + INSIDE * (points - middle)).astype(np.float32))[:, 0]
+    return cv2.convexHull((middle + INSIDE * (points - middle)).astype(np.float32))[:, 0]
+
+
+def _share(window: Window, outline: np.ndarray, keypoints: np.ndarray, size: float) -> np.ndarray:
+    """Mask (h, w) of what is replaced, with a soft seam, without the inside of an open mouth."""
     share = window.mask(outline, blur=SEAM * size)
     height = np.mean([np.linalg.norm(keypoints[a] - keypoints[b]) for a, b in INNER_LIP_PAIRS])
     width = np.linalg.norm(keypoints[INNER_MOUTH_LEFT] - keypoints[INNER_MOUTH_RIGHT])

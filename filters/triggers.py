@@ -64,8 +64,9 @@ def _eyes(keypoints: np.ndarray) -> float:
     return float(eye_opening(keypoints).mean())
 
 
+#: Thresholds suit the points of the network, which show a mouth less open than it is. A smile with teeth is 0.15.
 TRIGGERS = {
-    "mouth_open": Trigger(_mouth, on=0.35, off=0.22),
+    "mouth_open": Trigger(_mouth, on=0.28, off=0.19),
     "brows_raised": Trigger(_brows, on=0.045, off=0.025, usual=0.29),
     "blink": Trigger(_eyes, on=-0.10, off=-0.06, usual=0.27, min_s=0.8),
     "smile": Trigger(mouth_width, on=0.07, off=0.04, usual=0.58),
@@ -146,4 +147,4 @@ class Triggered(Filter):
 add_filter("rainbow", lambda: Triggered(Rainbow(), "mouth_open"))
 add_filter("surprise", lambda: Triggered(BigEyes(strength=0.5), "brows_raised"))
 add_filter("hearts", lambda: Triggered(Hearts(), "blink"))
-add_filter("shy", lambda: Triggered(Blush(strength=0.65), "smile"))
+add_filter("shy", lambda: Triggered(Blush(strength=0.58), "smile"))

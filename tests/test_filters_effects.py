@@ -329,8 +329,8 @@ def switches(states):
 def test_a_noisy_measure_near_the_threshold_does_not_flicker():
     """A ramp from shut to open and back, with noise; one threshold alone switches many times."""
     rng = np.random.default_rng(2)
-    ramp = np.concatenate([np.linspace(0.1, 0.5, 150), np.linspace(0.5, 0.1, 150)])
-    values = ramp + rng.normal(0, 0.03, 300)
+    ramp = np.concatenate([np.linspace(0.05, 0.45, 150), np.linspace(0.45, 0.05, 150)])
+    values = ramp + rng.normal(0, 0.025, 300)
     trigger = TRIGGERS["mouth_open"]
     state = TriggerState(trigger)
     states = [state.update(value, number / 25) for number, value in enumerate(values)]
