@@ -103,7 +103,7 @@ class TopHat(Rigid):
     def model(cls) -> Solid:
         """Rings around an axis that leans back, from the edge of the brim inwards and up."""
         radii = [1.30, 1.26, 0.88, 0.80, 0.79, 0.78, 0.78, 0.80, 0.84, 0.86, 0.82, 0.0]
-        heights = [0.05, 0.00, 0.02, 0.04, 0.06, 0.34, 0.36, 0.70, 1.00, 1.10, 1.13, 1.13]
+        heights = [0.05, 0.00, 0.02, 0.04, 0.06, 0.30, 0.32, 0.60, 0.84, 0.92, 0.95, 0.95]
         angle = np.linspace(0, 2 * np.pi, 49)
         up = np.asarray(cls.tip) / np.linalg.norm(cls.tip)
         side = np.array([1.0, 0.0, 0.0])

@@ -18,16 +18,15 @@ from data_load import sample_photos
 from detector.results import make_face
 from files import atomic_path, cv2
 from filters import Donor, Filter, create_filter, filter_names
-from geometry import box_from_keypoints, compose, crop_matrix, transform_points, warp
+from geometry import box_from_keypoints, crop_matrix, transform_points, warp
 from sample_faces import draw_face, draw_identity
 from sample_faces.head import Expression
 
 HERE = Path(__file__).parent
 PAGE, PICTURE = HERE / "README.md", HERE / "gallery.jpg"
 TILE = 160  # pixels of a picture
-ROOM = 80  # pixels that are added above the photos
 LABEL = 24  # pixels of the line with the name
-CROPS = {"astronaut": ((226, 112), 270), "hopper": ((262, 170), 460)}  # centre (x, y) and side, pixels
+CROPS = {"astronaut": ((226, 119), 262), "hopper": ((262, 197), 424)}  # centre (x, y) and side, pixels
 TURN_DEG = {"astronaut": 16, "hopper": -16, "drawn": 35}
 MAX_DIFFERENCE = 1.0  # mean grey level below which a picture counts as the same
 
@@ -91,10 +90,8 @@ def cropped_photos() -> dict[str, tuple[np.ndarray, np.ndarray]]:
     cut = {}
     for name, photo in sample_photos().items():
         matrix = crop_matrix(*CROPS[name], size)
-        # room above for hats: the background is continued as in a mirror
-        padded = cv2.copyMakeBorder(photo, ROOM, 0, 0, 0, cv2.BORDER_REFLECT)
         cut[name] = (
-            warp(padded, compose(matrix, np.array([[1.0, 0, 0], [0, 1, -ROOM]])), (size, size)),
+            warp(photo, matrix, (size, size), border_value=None),
             transform_points(np.array(stored[name]), matrix),
         )
     return cut
