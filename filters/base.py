@@ -172,7 +172,7 @@ class Window:
         return mask * np.float32(1 / 255)
 
     def blend(self, other: np.ndarray, share: np.ndarray) -> None:
-        """Mix `other` (h, w, 3) uint8 into the pixels: share (h, w) float32, 1 is `other`, 0 changes nothing."""
+        """Mix `other` (h, w, 3) uint8 into the pixels; share (h, w) float32: 1 is `other`, 0 no change."""
         own = np.ascontiguousarray(self.pixels)
         self.pixels[:] = cv2.blendLinear(np.ascontiguousarray(other), own, share, 1 - share)
 

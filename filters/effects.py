@@ -19,12 +19,12 @@ class Rainbow(Filter):
     length, steps, alpha = 1.7, 40, 0.92  # in distances of the outer eye corners
 
     def paint(self, image: np.ndarray, face: Face) -> None:
-        """A bent surface in front of the mouth, as wide as the mouth, at the place where the mouth is seen."""
+        """A bent surface, as wide as the mouth, at the place where the mouth is seen."""
         head, points = HeadFrame(face), check_face(face.keypoints)
         mouth = points[INNER_LIPS].mean(axis=0)
         width = np.linalg.norm(points[INNER_MOUTH_LEFT] - points[INNER_MOUTH_RIGHT]) / head.size
         origin = np.array([0.0, 0.78, 0.26])
-        down = head.project(origin + [[0, 0, 0], [0, 1, 0]])
+        down = head.project(np.stack([origin, origin + np.array([0.0, 1.0, 0.0])]))
         origin[1] += (mouth - down[0]) @ (down[1] - down[0]) / head.size**2
         along = np.linspace(0, 1, self.steps)
         across = np.linspace(-0.5, 0.5, len(BANDS) + 1)
@@ -63,7 +63,7 @@ class Hearts(Filter):
             window = Window(image, pixels, margin=0.05 * head.size)
             if window.empty:
                 continue
-            shadow = window.mask(pixels + [0, 0.03 * head.size], blur=0.02 * head.size)
+            shadow = window.mask(pixels + np.array([0, 0.03]) * head.size, blur=0.02 * head.size)
             window.blend(np.zeros_like(window.pixels), np.float32(0.3) * shadow)
             window.blend(self._shaded(window, pixels), window.mask(pixels))
 

@@ -1,7 +1,7 @@
 """A frame of coordinates on the head of a face: where a point of the head is seen, and what hides it.
 
-Coordinates are those of `sample_faces/head.py`: x to the right in the image of a frontal face, y down, z to the
-viewer; the unit is the distance between the outer eye corners, whose middle is the origin.
+Coordinates are those of `sample_faces/head.py`: x to the right in the image of a frontal face, y down, z to
+the viewer; the unit is the distance between the outer eye corners, whose middle is the origin.
 """
 
 import numpy as np
@@ -55,7 +55,7 @@ class HeadFrame:
         return ray / np.linalg.norm(ray, axis=-1, keepdims=True)
 
     def facing(self, point) -> float:
-        """Cosine between the skin at a point of the head and the direction to the camera; below 0 is hidden."""
+        """Cosine between the normal of the skin at a point (3,) and the direction to the camera, -1 to 1."""
         normal = (np.asarray(point) - CENTRE) / AXES**2
         return float(normal / np.linalg.norm(normal) @ self.towards_camera(point))
 

@@ -1,4 +1,7 @@
-"""Filters that are solid things on a head: glasses, a hat, ears. Their shapes are in units of `head_frame.py`."""
+"""Filters that are solid things on a head: glasses, a hat, ears.
+
+Their shapes are in the coordinates of `head_frame.py`.
+"""
 
 from functools import lru_cache
 

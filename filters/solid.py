@@ -67,7 +67,7 @@ def tube(path, radius, colours, *, sides: int = 6, gloss: float = 0.0, flat: flo
     path = np.asarray(path, dtype=np.float64)
     along = np.gradient(path, axis=0)
     along /= np.linalg.norm(along, axis=1, keepdims=True)
-    # a direction across the tube that does not jump; glasses are seen from the front, so depth is a good start
+    # a direction across the tube that does not jump; most lines run across the face, so depth will do
     depth = np.where(np.abs(along[:, 2:]) > 0.8, [[0.0, 1.0, 0.0]], [[0.0, 0.0, 1.0]])
     across = np.cross(along, depth)
     across /= np.linalg.norm(across, axis=1, keepdims=True)

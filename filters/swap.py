@@ -1,4 +1,4 @@
-"""Face swap: one face is drawn over another by the mesh of triangles, with the colours of the place it goes to."""
+"""Face swap: one face is drawn over another, by a mesh of triangles, in the colours of the face below."""
 
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,7 @@
 """Filters that an expression starts: an open mouth, raised brows, a blink, a smile.
 
-A trigger has two thresholds (hysteresis): it goes on at one, and off at another that is farther from it than the
-points tremble. So it does not flicker when a measure stays near a threshold.
+A trigger has two thresholds (hysteresis): it goes on at one, and off at another. Their distance is larger
+than the noise of the points, so it does not flicker when a measure stays near a threshold.
 """
 
 from collections import deque
@@ -30,8 +30,8 @@ def mouth_width(keypoints: np.ndarray) -> float:
 class Trigger:
     """When an expression begins and ends.
 
-    measure: from keypoints (68, 2) to a number. on, off: thresholds of the number, after `usual` is subtracted;
-        with on > off high numbers switch on, with on < off low ones.
+    measure: from keypoints (68, 2) to a number. on, off: thresholds of the number, after `usual` is
+        subtracted; with on > off high numbers switch on, with on < off low ones.
     usual: the number of a face at rest; in a video the median of the same person replaces it, once there is
         one. None for a measure that is the same for all people.
     min_s: the shortest time that it stays on, in seconds.
@@ -64,7 +64,8 @@ def _eyes(keypoints: np.ndarray) -> float:
     return float(eye_opening(keypoints).mean())
 
 
-#: Thresholds suit the points of the network, which show a mouth less open than it is. A smile with teeth is 0.15.
+#: Thresholds suit the points of the network, which show a mouth less open than it is. A smile with teeth is
+#: about 0.15.
 TRIGGERS = {
     "mouth_open": Trigger(_mouth, on=0.28, off=0.19),
     "brows_raised": Trigger(_brows, on=0.045, off=0.025, usual=0.29),

@@ -22,8 +22,8 @@ from landmarks import (
 def pull(window: Window, shift) -> None:
     """Replace each pixel by the one at its place plus a shift, in place.
 
-    shift: function from coordinates (..., 2) in the image to shifts (..., 2) in pixels; it is smooth, and zero
-        near the border of the window. Pixels whose shift is zero keep their value.
+    shift: function from coordinates (..., 2) in the image to shifts (..., 2) in pixels; it is smooth, and
+        zero near the border of the window. Pixels whose shift is zero keep their value.
     """
     shape_hw = window.pixels.shape[:2]
     places = node_places(shape_hw)

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from test_filters_registry import face, noise
+from test_filters_registry import face
 
 from analysis.head_pose import HEAD
+from files import cv2
 from filters import Donor, create_filter
 from filters.effects import Rainbow
 from filters.head_frame import AXES, CENTRE, HeadFrame
@@ -15,7 +16,6 @@ from filters.solid import paint_solid, surface, tube
 from filters.swap import in_colours_of
 from filters.triggers import TRIGGERS, Trigger, Triggered, TriggerState
 from filters.warps import BigEyes, SlimFace, bump
-from files import cv2
 from geometry import interocular_distance
 from landmarks import GROUPS, JAW_LEFT, JAW_RIGHT, OUTER_EYE_CORNERS
 from sample_faces.head import Expression

@@ -1,6 +1,7 @@
-"""A photo whose face turns and changes its expression: the pixels are moved as the points of a head would be.
+"""A photo whose face turns and changes its expression: its pixels move as the points of a head would.
 
-It is a warp of one photo, no video: what was not seen in the photo cannot appear. It is good for small angles.
+It is a warp of one photo, no video: what was not seen in the photo cannot appear. It is good for small
+angles.
 """
 
 from dataclasses import replace
@@ -72,7 +73,7 @@ def _open_mouth(image: np.ndarray, points: np.ndarray, unit: float, share: float
     lips = points[list(GROUPS["inner_lips"])]
     upper = np.array([points[a] for a, _ in INNER_LIP_PAIRS])
     outline = closed_curve(lips)
-    teeth = np.concatenate([upper + [0, -0.05 * unit], (upper + [0, 0.055 * unit])[::-1]])
+    teeth = np.concatenate([upper - np.array([0, 0.05]) * unit, (upper + np.array([0, 0.055]) * unit)[::-1]])
     mask = np.zeros(image.shape[:2], np.uint8)
     cv2.fillPoly(mask, [np.rint(outline * 16).astype(np.int32)], 255, cv2.LINE_AA, 4)
     inside = np.full_like(image, CAVITY)

@@ -6,6 +6,7 @@ The clip in the main README is made by clip.py.
 """
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +19,16 @@ from data_load import sample_photos
 from detector.results import make_face
 from files import atomic_path, cv2
 from filters import Donor, Filter, create_filter, filter_names
+from filters.head_frame import HeadFrame
 from geometry import box_from_keypoints, crop_matrix, transform_points, warp
 from sample_faces import draw_face, draw_identity
 from sample_faces.head import Expression
 
 HERE = Path(__file__).parent
 PAGE, PICTURE = HERE / "README.md", HERE / "gallery.jpg"
+HOW_TO = HERE.parents[1] / "filters" / "README.md"
+HOW_TO_SIDE = 300  # pixels of one of its three pictures
+ENLARGED = crop_matrix((155, 140), 262, HOW_TO_SIDE)  # from a picture of the gallery
 TILE = 160  # pixels of a picture
 LABEL = 24  # pixels of the line with the name
 CROPS = {"astronaut": ((226, 119), 262), "hopper": ((262, 197), 424)}  # centre (x, y) and side, pixels
@@ -63,19 +68,20 @@ TEXT = """# Filters
 
     python detect.py photo.jpg film.mp4 --output out --filter glasses
 
-Each filter on two sample photos and a drawn face, straight and turned. The turned photos are warps of the one
-photo ([moving.py](moving.py)), and so are their expressions; the drawn face is drawn again. The points of the
-straight photos are those of the network, the others are known. `python -m benchmarks.filter_gallery.page`
-draws this page, `python -m benchmarks.filter_gallery.clip` the clip in the [main README](../../README.md).
-[How to write a filter](../../filters/README.md); [how long each takes](../speed/README.md).
+Each filter on two sample photos and a drawn face, straight and turned. The turned photos are warps of the
+one photo ([moving.py](moving.py)), and so are their expressions; the drawn face is drawn again. The points
+of the straight photos are those of the network, the others are known.
+`python -m benchmarks.filter_gallery.page` draws this page, `python -m benchmarks.filter_gallery.clip` the
+clip in the [main README](../../README.md). [How to write a filter](../../filters/README.md);
+[how long each takes](../speed/README.md).
 
 {table}
 
 ![Each filter on two photos and a drawn face, straight and turned](gallery.jpg)
 
-Limits: everybody gets one head shape, so glasses may stand off a wide face. Hair is not known, so hats sit on the
-head of the model, and a swapped face ends below the hairline. Points that something hides make a part fainter,
-but what hides them is painted over.
+Limits: everybody gets one head shape, so glasses may stand off a wide face. Hair is not known, so hats sit
+on the head of the model, and a swapped face ends below the hairline. Points that something hides make
+make-up, beards and enlarged eyes fainter; solid things are painted over whatever is in front of the face.
 """
 
 
@@ -104,15 +110,16 @@ def pictures(expression: Expression | None) -> list[tuple[np.ndarray, np.ndarray
         for yaw in (0, TURN_DEG[name]):
             same = not yaw and expression is None
             found.append((photo, points) if same else moved(photo, points, yaw=yaw, expression=expression))
+    return found + [drawn_face(yaw, expression or Expression()) for yaw in (0, TURN_DEG["drawn"])]
+
+
+def drawn_face(yaw: float, expression: Expression, pitch: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """A drawn person, twice the size of a tile, and the keypoints."""
     person, size = draw_identity(np.random.default_rng(23)), 2 * TILE
-    for yaw in (0, TURN_DEG["drawn"]):
-        rng, look = np.random.default_rng(3), {"yaw": yaw, "pitch": 0, "roll": 0}
-        image, points = draw_face(
-            rng, identity=person, size_wh=(size, size), expression=expression or Expression(), **look
-        )
-        matrix = crop_matrix((size / 2, 0.40 * size), 0.95 * size, size)
-        found.append((warp(image, matrix, (size, size), border_value=None), transform_points(points, matrix)))
-    return found
+    look = {"identity": person, "size_wh": (size, size), "yaw": yaw, "pitch": pitch, "roll": 0}
+    image, points = draw_face(np.random.default_rng(3), expression=expression, **look)
+    matrix = crop_matrix((size / 2, 0.40 * size), 0.95 * size, size)
+    return warp(image, matrix, (size, size), border_value=None), transform_points(points, matrix)
 
 
 def filters_for(name: str) -> list[Filter]:
@@ -157,11 +164,56 @@ def _loss(image: np.ndarray, quality: int) -> float:
     return float(np.abs(decoded - image).mean())
 
 
+def example_filter() -> Filter:
+    """The filter of the page on how to write one, from its text."""
+    code = re.search(r"```python\n(.*?)```", HOW_TO.read_text(encoding="utf-8"), re.DOTALL)[1]
+    names: dict = {"__name__": "example"}
+    exec(code.replace('@register("red_nose")', ""), names)
+    return names["RedNose"]()
+
+
+def how_to() -> np.ndarray:
+    """The picture of that page: keypoints, the frame on the head, the result."""
+    image, points = drawn_face(-28, Expression(), pitch=-10)
+    face = as_face(points)
+    first, second, third = (
+        warp(one, ENLARGED, (HOW_TO_SIDE,) * 2) for one in (image, image, example_filter()(image, [face]))
+    )
+    face = as_face(transform_points(points, ENLARGED))
+    for x, y in face.keypoints:
+        cv2.circle(first, (round(float(x)), round(float(y))), 2, (255, 0, 255), cv2.FILLED, cv2.LINE_AA)
+    head = HeadFrame(face)
+    outline = np.rint(head.silhouette()).astype(np.int32)
+    cv2.polylines(second, [outline], True, (255, 255, 255), 1, cv2.LINE_AA)
+    origin = np.array([0.0, 0.0, 0.2])
+    for name, direction, colour in (
+        ("x", (1, 0, 0), (230, 60, 60)),
+        ("y", (0, 1, 0), (60, 190, 80)),
+        ("z", (0, 0, 1), (70, 120, 240)),
+    ):
+        start, end = (
+            np.rint(head.project(np.stack([origin, origin + np.array(direction)]))).astype(int).tolist()
+        )
+        cv2.arrowedLine(second, start, end, colour, 2, cv2.LINE_AA, tipLength=0.1)
+        cv2.putText(
+            second,
+            name,
+            (end[0] + (6 if direction[0] else -16), end[1] + (5 if not direction[2] else -8)),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            0.55,
+            colour,
+            2,
+            cv2.LINE_AA,
+        )
+    return np.hstack([first, second, third])
+
+
 def write_page() -> None:
-    """Write README.md and gallery.jpg."""
+    """Write README.md, gallery.jpg and the picture of the page on how to write a filter."""
     names = [name for name in WHAT if name in filter_names()]
     table = pages.markdown_table(["filter", "what it does"], [[f"`{name}`", WHAT[name]] for name in names])
     pages.write_if_changed(PAGE, TEXT.format(table=table))
+    write_picture(HOW_TO.with_name("how_to.jpg"), how_to(), quality=88)
     write_picture(PICTURE, np.vstack([row(name) for name in names]), quality=82)
 
 

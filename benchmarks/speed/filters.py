@@ -2,9 +2,9 @@
 
     python -m benchmarks.speed.filters      # measures, on one CPU, in a minute
 
-The face is a sample photo, enlarged so that the larger side of the box around its keypoints is SIDE pixels. What
-counts is the processor time of painting one face into the image in place. Effects that an expression starts are
-timed as if it had started.
+The face is a sample photo, enlarged so that the larger side of the box around its keypoints is SIDE pixels.
+What counts is the processor time of painting one face into the image in place. Effects that an expression
+starts are timed as if it had started.
 """
 
 import json
@@ -29,7 +29,7 @@ SIDE, ROUNDS, WARM = 300, 60, 3
 
 
 def scene() -> tuple[np.ndarray, Face, Donor]:
-    """The enlarged photo of Grace Hopper, her face of SIDE pixels, and the other photo's face to swap with."""
+    """The enlarged photo, its face of SIDE pixels, and the face of the other photo to swap with."""
     stored, photos = json.loads(POINTS.read_text(encoding="utf-8"))["keypoints"], sample_photos()
     photo, points = photos["hopper"], np.array(stored["hopper"])
     scale = SIDE / face_size(points)

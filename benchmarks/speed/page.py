@@ -33,9 +33,9 @@ network. *Rest*: crops, and everything between.
 
 ## Filters
 
-Processor time in ms to paint one face of {side} pixels (the larger side of the box around its keypoints) into an
-image, by `python -m benchmarks.speed.filters`. Median of {filter_calls} calls on one CPU of {filter_machine}.
-The aim is {aim_ms} ms; {slower}. [What they do](../filter_gallery/README.md).
+Processor time in ms to paint one face of {side} pixels (the larger side of the box around its keypoints) into
+an image, by `python -m benchmarks.speed.filters`. Median of {filter_calls} calls on one CPU of
+{filter_machine}. The aim is {aim_ms} ms; {slower}. [What they do](../filter_gallery/README.md).
 
 {filters}
 """
