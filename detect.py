@@ -3,9 +3,10 @@
     python detect.py photo.jpg                                  prints JSON
     python detect.py photos/ 'more/*.png' --output out --draw   out/faces.json, out/drawn/
     python detect.py clip.mp4 webcam:0 --output out --draw      out/videos/clip.mp4.csv, out/drawn/clip.mp4
+    python detect.py clip.mp4 --output out --filter glasses     the same with glasses in place of keypoints
 
 The results of single images are printed. Those of folders, patterns and videos, and everything
-with --draw or --format pts, are written to the folder --output (default keypoints/). The first
+with --draw, --filter or --format pts, are written to the folder --output (default keypoints/). The first
 face of a.jpg is the largest: with --format pts it is pts/a.jpg.pts, the next one a.jpg.face1.pts.
 
 A run that was stopped goes on with the same line and --resume. Nothing is done twice; inputs that
@@ -51,6 +52,12 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     add("--output", metavar="DIR", help="folder for results (default: see above)")
     add("--format", choices=RESULT_FILES, default="json", help="of the results of images (default json)")
     add("--draw", action="store_true", help="also write the images and videos with the faces drawn in")
+    add(
+        "--filter",
+        metavar="NAME",
+        help="also write them with this filter on every face; a wrong NAME lists all",
+    )
+    add("--filter-photo", metavar="FILE", help="of --filter face_swap: the photo whose largest face is used")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with the run that was begun in --output")
     again.add_argument(
@@ -84,6 +91,8 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     args = parser.parse_args(arguments)
     if args.yunet_model and args.face_detector != "yunet":
         parser.error("--yunet-model needs --face-detector yunet")
+    if args.filter_photo and args.filter != "face_swap":
+        parser.error("--filter-photo belongs to --filter face_swap")
     args.inputs = [os.path.expanduser(name) for name in args.inputs]  # a pattern in quotes, Windows
     args.output = args.output and os.path.expanduser(args.output)
     return args
@@ -119,8 +128,13 @@ class Run:
         from detector.face_finders import YuNetFaceDetector
         from detector.folder import common_base, expand_globs, is_video
         from detector.predictor import DEFAULT_CHECKPOINT, MIN_CONFIDENCE
+        from filters import create_filter
 
         self.args = args
+        self.draws = bool(args.draw or args.filter)
+        self.filter_arguments: dict = {}
+        if args.filter:
+            create_filter(args.filter)  # a wrong name is an error before any work
         self.done = self.skipped = 0
         names, unmatched = expand_globs(args.inputs)
         for pattern in unmatched:
@@ -130,7 +144,7 @@ class Run:
         self.base = common_base(names)
         single = names == args.inputs and not any(map(os.path.isdir, names))
         to_files = (
-            args.output or args.draw or args.resume or args.overwrite or args.format == "pts" or self.videos
+            args.output or self.draws or args.resume or args.overwrite or args.format == "pts" or self.videos
         )
         self.output = Path(args.output or DEFAULT_OUTPUT) if to_files or not single else None
         face_detector = args.face_detector
@@ -171,6 +185,8 @@ class Run:
                 self.say(f"{self.log.path}: {self.log.damaged} damaged lines; their images are done again")
             self._check_results()
             self.detector = KeypointDetector.from_pretrained(**self.load)
+            if self.args.filter_photo:
+                self.filter_arguments = {"donor": self._donor(self.args.filter_photo)}
             if self.images:
                 self.detect_images()
             for video in self.videos:
@@ -194,7 +210,34 @@ class Run:
             "drawn": self.args.draw,
             "folder": os.getcwd(),
             "base": str(self.base),
+            **self._filter_settings(),
         }
+
+    def _filter_settings(self) -> dict:
+        """The settings of a filter; none without one, as in the logs of runs without filters."""
+        if not self.args.filter:
+            return {}
+        photo = self.args.filter_photo
+        return {"filter": self.args.filter, "filter_photo": photo and _hash_of(Path(photo))}
+
+    def _donor(self, photo: str):
+        """The largest face in a photo, for a face swap; raises ValueError if there is none."""
+        from files import read_image
+        from filters import Donor
+
+        image = read_image(photo)
+        faces = self.detector(image)
+        if not faces:
+            raise ValueError(f"--filter-photo: there is no face in {photo}; name another photo")
+        return Donor.of(image, faces[0])
+
+    def _painter(self):
+        """What is drawn into images and videos; a new one for every video, because filters remember faces."""
+        from filters import create_filter
+        from filters.painter import Painter
+
+        name = self.args.filter
+        return Painter(create_filter(name, **self.filter_arguments) if name else None, self.args.draw)
 
     def _check_results(self) -> None:
         """Raises TakenError where a result would replace something that this run has not written."""
@@ -202,7 +245,7 @@ class Run:
 
         if self.images:
             self.log.check_free(RESULT_FILES[self.args.format], folder=self.args.format == "pts")
-        if self.args.draw:
+        if self.draws:
             self.log.check_free(DRAWN, folder=True)
         for video in self.videos:
             for name in self._video_names(video):
@@ -219,7 +262,7 @@ class Run:
         log, places = self.log, {"skip_folder": self.output, "is_result": self.log.is_written}
         paths = log.pending(list_images(self.images, self.skip, note=self.say, **places))
         with tqdm(unit=" images", disable=None, delay=2, initial=log.images) as bar:
-            for found in self._results(self._claim_drawn(paths) if self.args.draw else paths):
+            for found in self._results(self._claim_drawn(paths) if self.draws else paths):
                 log.add(found)
                 bar.update(len(found))
                 for image in found:
@@ -253,8 +296,8 @@ class Run:
 
         args = self.args
         options = {"batch": args.batch, "drawing": None}
-        if args.draw:
-            options["drawing"] = Drawing((self.output / DRAWN).absolute(), self.base)
+        if self.draws:
+            options["drawing"] = Drawing((self.output / DRAWN).absolute(), self.base, self._painter())
         if args.engine == "ray":
             from detector.ray_engine import detect_with_ray
 
@@ -294,11 +337,11 @@ class Run:
     # --- videos --------------------------------------------------------------------------
 
     def _video_names(self, video: str) -> list[str]:
-        """The table of a video's faces and, with --draw, the video with the faces drawn in."""
+        """The table of a video's faces and, with --draw or --filter, the video with the faces drawn in."""
         from detector.outputs import DRAWN, VIDEOS, output_name
 
         table = f"{VIDEOS}/{output_name(video, self.base, '.csv')}"
-        return [table, f"{DRAWN}/{output_name(video, self.base, '.mp4')}"] if self.args.draw else [table]
+        return [table, f"{DRAWN}/{output_name(video, self.base, '.mp4')}"] if self.draws else [table]
 
     def track(self, video: str) -> None:
         """One video or camera: a table of its faces, and with --draw a video."""
@@ -341,9 +384,11 @@ class Run:
         fingerprint = _fingerprint(video)
         self.log.claim(names)
         self.log.begin_video(video)
-        table, drawn = paths if self.args.draw else (*paths, None)
+        table, drawn = paths if self.draws else (*paths, None)
         least = self.load["min_confidence"]
-        summary = track_video(self.detector, video, drawn, table, min_confidence=least)
+        summary = track_video(
+            self.detector, video, drawn, table, min_confidence=least, draw=self._painter().frame
+        )
         self.log.end_video(video, fingerprint)
         print(f"{table}: {summary.frames} frames, {summary.with_faces} with faces")
         if summary.is_cut:

@@ -8,6 +8,10 @@ from files import cv2, to_rgb
 from landmarks import check_keypoints
 from sample_faces.head import Shape, canonical_head, forehead_points
 
+#: Points of the canonical head and of its forehead with a 1 appended, (N, 4).
+HEAD, FOREHEAD = (
+    np.insert(points, 3, 1, axis=1) for points in (canonical_head(), forehead_points(Shape(forehead=1.15)))
+)
 STYLES = {"blur": cv2.INTER_CUBIC, "pixelate": cv2.INTER_NEAREST}
 
 #: Widths around the outline, as shares of the face's height: fully hidden (because of the ears, the hairline
@@ -18,18 +22,24 @@ GROWN, FADE = 0.1, 0.05
 def face_outline(keypoints) -> np.ndarray:
     """Convex outline (N, 2) float32, in pixels, of the whole face, including the forehead.
 
-    keypoints: (68, 2). They end at the brows. The forehead is that of the canonical head, made a little
-    higher because hairlines differ, seen through the affine camera that fits the keypoints best.
+    keypoints: (68, 2).
 
     Raises ValueError for wrong keypoints, or if they lie in one pixel or on one line.
     """
     points = check_keypoints(keypoints)
     if not (np.ptp(points, axis=0) >= 1).all():
         raise ValueError("the keypoints lie in one pixel or on one line: there is no face to outline")
-    head, forehead = canonical_head(), forehead_points(Shape(forehead=1.15))
-    camera = np.linalg.lstsq(np.insert(head, 3, 1, axis=1), points, rcond=None)[0]  # (4, 2)
-    above = np.insert(forehead, 3, 1, axis=1) @ camera
-    return cv2.convexHull(np.concatenate([points, above]).astype(np.float32))[:, 0]
+    return cv2.convexHull(np.concatenate([points, forehead(points)]).astype(np.float32))[:, 0]
+
+
+def forehead(keypoints) -> np.ndarray:
+    """The upper outline (13, 2) of a face in pixels, from the left temple over the hairline to the right one.
+
+    keypoints: (68, 2). They end at the brows. The forehead is that of the canonical head, made a little
+    higher because hairlines differ, seen through the affine camera that fits the keypoints best.
+    """
+    camera = np.linalg.lstsq(HEAD, keypoints, rcond=None)[0]  # (4, 2)
+    return FOREHEAD @ camera
 
 
 def blur_faces(image: np.ndarray, faces: Iterable, cells: int = 5, style: str = "blur") -> np.ndarray:

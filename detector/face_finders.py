@@ -11,6 +11,7 @@ All of them may be called from several threads at once and sent to other process
 `KeypointDetector(face_detector=...)` also takes any function of yours with the same signature.
 """
 
+import ctypes
 import hashlib
 import os
 from collections import deque
@@ -225,7 +226,10 @@ class _OnnxFinder:
 
     def __call__(self, gray: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(1, 1, H, W) float32 to scores (1, h, w) and boxes (1, 4, h, w)."""
-        if os.getpid() != self.process:  # a forked process lacks the threads of the session
+        if os.getpid() != self.process:
+            # A forked process lacks the threads of the session. To end it may wait for them for ever, so it
+            # is never ended: it gets one reference more than there are.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self.session))
             self._open(1)
         return tuple(self.session.run(FINDER_OUTPUTS, {"images": gray}))
 

@@ -184,10 +184,14 @@ def check_not_input(target: Path, path: str) -> None:
 
 @dataclass(frozen=True)
 class Drawing:
-    """Writes images with the faces drawn in below `folder`, in the folders that they have below `base`."""
+    """Writes images with the faces drawn in below `folder`, in the folders that they have below `base`.
+
+    draw: from an image (H, W, 3) uint8 RGB and its faces to the image that is written.
+    """
 
     folder: Path
     base: Path
+    draw: Callable[[np.ndarray, list[Face]], np.ndarray] = draw_faces
 
     def save(self, path: str, image: np.ndarray, faces: list[Face]) -> None:
         """Write the image with its faces drawn in; a kind that cannot be written becomes PNG.
@@ -196,7 +200,7 @@ class Drawing:
         """
         target = output_path(self.folder, overlay_name(path, self.base))
         check_not_input(target, path)
-        data = encode_image(draw_faces(image, faces), target.suffix)
+        data = encode_image(self.draw(image, faces), target.suffix)
         with atomic_path(target) as temporary:
             temporary.write_bytes(data)
 

@@ -120,13 +120,21 @@ def paint(image: np.ndarray, art: np.ndarray, matrix: np.ndarray, opacity: float
     if left >= right or top >= bottom:
         return
     to_window = matrix - np.array([[0, 0, left], [0, 0, top]])
-    layer = warp(art, to_window, (right - left, bottom - top)) * np.float32(opacity)
+    # in bytes, because most of the time goes into the pixels of the window
+    packed = np.rint(art * np.float32([1, 1, 1, 255])).astype(np.uint8)
+    layer = warp(packed, to_window, (right - left, bottom - top))
     window = image[top:bottom, left:right]
-    blended = layer[..., :3] + window * (1 - layer[..., 3:])
-    window[:] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+    painted = over(layer, window)
+    window[:] = painted if opacity == 1 else cv2.addWeighted(painted, opacity, window, 1 - opacity, 0)
 
 
-def _check_image(image) -> np.ndarray:
+def over(layer: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """A layer (h, w, 4) uint8, RGB premultiplied by alpha, on pixels (h, w, 3) uint8."""
+    clear = cv2.cvtColor(255 - layer[..., 3], cv2.COLOR_GRAY2RGB)
+    return cv2.add(cv2.multiply(np.ascontiguousarray(below), clear, scale=1 / 255), layer[..., :3].copy())
+
+
+def check_image(image) -> np.ndarray:
     array = np.asarray(image)
     if array.ndim != 3 or array.shape[2] != 3 or array.dtype != np.uint8 or array.size == 0:
         raise ValueError(
@@ -175,7 +183,7 @@ def apply_filter_to_faces(
     if not 0 <= opacity <= 1:
         raise ValueError(f"opacity must be from 0 to 1, got {opacity}")
     _parts(filter_name)  # a wrong name is an error even without a face
-    painted = _check_image(image).copy()
+    painted = check_image(image).copy()
     faces = [check_face(face) for face in faces_keypoints]
     for face in sorted(faces, key=lambda face: box_side(box_from_keypoints(face))):
         for art, matrix in placements(filter_name, face):

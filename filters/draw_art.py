@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from files import atomic_path
+from files import atomic_path, cv2
 from filters.canvas import Canvas, blend, ellipse, flipped, smooth
+from filters.mesh import face_points
+from landmarks import GROUPS
+from sample_faces.head import canonical_head
 
 ART = Path(__file__).parent / "art"
 
@@ -197,6 +200,49 @@ def tuft(canvas: Canvas, x: float, y: float, radius: float, colour) -> None:
     ball = canvas.shape(np.column_stack([x + reach * np.cos(angle), y + reach * np.sin(angle)]))
     canvas.paint(colour, ball)
     canvas.paint((90, 70, 80), ball, 0.45 * np.clip((canvas.y - y + 0.3 * (canvas.x - x)) / radius, 0, 1))
+
+
+# --- beard -----------------------------------------------------------------------------
+
+
+def beard_hairs(scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Hairs on the canonical face seen from the front, and the corners of the mesh of that face.
+
+    scale: pixels per distance between the outer eye corners.
+
+    Returns (H, W, 4) uint8 RGBA and (N, 2), pixels. It is drawn when it is needed, in a quarter of a second.
+    """
+    corners = face_points(canonical_head()[:, :2])
+    low = corners.min(axis=0) - 0.05
+    corners = (corners - low) * scale
+    width, height = np.ceil(corners.max(axis=0) + 0.05 * scale).astype(int)
+    rng = np.random.default_rng(1)
+    cheek = np.array(
+        [[-0.84, 0.30], [-0.72, 0.52], [-0.52, 0.68], [-0.36, 0.70], [-0.22, 0.62], [-0.06, 0.585]]
+    )
+    line = smooth(np.concatenate([cheek, (cheek * [-1, 1])[::-1]]), closed=False, steps=8)
+    outline = np.concatenate([line, canonical_head()[list(GROUPS["jaw"]), :2][::-1]])
+    area = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(area, [np.rint((outline - low) * scale).astype(np.int32)], 255)
+    depth = cv2.distanceTransform(np.pad(area, 1), cv2.DIST_L2, 5)[1:-1, 1:-1] / scale
+    below = (np.arange(height)[:, None] / scale + low[1]) > 1.0  # at the chin the beard ends in full strength
+    density = np.where(below, np.clip(depth / 0.01, 0, 1), np.clip(depth / 0.13, 0, 1)) * (area > 0)
+    ground = cv2.GaussianBlur(density.astype(np.float32), (0, 0), 0.02 * scale)
+    rgb = np.zeros((height, width, 3), np.uint8) + np.uint8([52, 38, 30])
+    alpha = np.rint(150 * ground).astype(np.uint8)
+    rows, columns = np.nonzero(area)
+    for place in rng.integers(0, len(rows), 5200):
+        root = np.array([columns[place], rows[place]], dtype=np.float64)
+        if rng.random() > density[rows[place], columns[place]] ** 0.7:
+            continue
+        side = (root[0] / scale + low[0]) / 0.8
+        angle = np.pi / 2 - 0.7 * side + rng.normal(0, 0.28)
+        tip = root + scale * rng.uniform(0.035, 0.075) * np.array([np.cos(angle), np.sin(angle)])
+        ends = [np.rint(np.stack([root, tip]) * 16).astype(np.int32)]
+        tone = np.array([[34, 24, 19], [62, 45, 34], [96, 72, 54]][rng.choice(3, p=[0.5, 0.35, 0.15])])
+        cv2.polylines(rgb, ends, False, tone.tolist(), 1, cv2.LINE_AA, 4)
+        cv2.polylines(alpha, ends, False, 235, 1, cv2.LINE_AA, 4)
+    return np.dstack([rgb, alpha]), corners
 
 
 def drawings() -> dict[str, np.ndarray]:

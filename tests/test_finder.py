@@ -1,7 +1,10 @@
 """The face finder: boxes by hand, losses by hand, training that resumes, and the shipped weights."""
 
+import gc
 import json
 import math
+import multiprocessing
+import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -235,3 +238,36 @@ def test_the_int8_file_places_boxes_anywhere_in_the_image(sample_photo):
     best = [NetworkFaceFinder.from_pretrained(runtime=name, long_side=640)(canvas)[0] for name in RUNTIMES]
     assert best[0][0] > 800
     np.testing.assert_allclose(best, np.broadcast_to(best[0], (3, 4)), atol=6)
+
+
+def _search_in_a_child(finder, image, answer):
+    answer.put(finder(image))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are not forked here")
+def test_a_forked_process_searches_with_a_session_of_its_own(sample_photo):
+    finder = NetworkFaceFinder.from_pretrained(runtime="onnx", threads=2)
+    boxes = finder(sample_photo)
+    context = multiprocessing.get_context("fork")
+    answer = context.Queue()
+    child = context.Process(target=_search_in_a_child, args=(finder, sample_photo, answer))
+    child.start()
+    try:
+        np.testing.assert_allclose(answer.get(timeout=120), boxes, atol=0.01)
+    finally:
+        child.kill()
+
+
+def test_a_forked_process_never_ends_the_session_of_its_parent(sample_photo):
+    # to end it sometimes waited for ever, for threads that are in the parent only: detect.py --workers hung
+    class Session:
+        ended = False
+
+        def __del__(self):
+            Session.ended = True
+
+    finder = NetworkFaceFinder.from_pretrained(runtime="onnx")
+    finder.network.session, finder.network.process = Session(), -1  # as after a fork
+    assert len(finder(sample_photo))
+    gc.collect()
+    assert not Session.ended

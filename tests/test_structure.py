@@ -198,6 +198,7 @@ MACHINE = {
     "where the data lie on one machine": re.compile(rf"shared{SLASH}data"),
     "a package registry": re.compile(rf"https?://[^/\s]*(?:pypi|pythonhosted|npmjs|debian)|index{DASH}url"),
 }
+BINARY = (".png", ".jpg", ".webp", ".safetensors", ".npz")
 #: Files that may: the one that names that folder, and two tests of such paths.
 MAY_NAME = {
     "where the data lie on one machine": {".ci/run"},
@@ -209,7 +210,7 @@ MAY_NAME = {
 def test_nothing_of_one_machine_is_committed(what):
     found = []
     for path in FILES:
-        if path.suffix in (".png", ".jpg", ".safetensors", ".npz") or name_of(path) in MAY_NAME.get(what, ()):
+        if path.suffix in BINARY or name_of(path) in MAY_NAME.get(what, ()):
             continue
         text = path.read_bytes().decode("utf-8", errors="ignore")
         found += [(name_of(path), match.group()) for match in MACHINE[what].finditer(text)]

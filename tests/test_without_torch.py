@@ -35,9 +35,11 @@ detector = KeypointDetector.from_pretrained(sys.argv[2])
 faces = detector(image)
 from analysis.head_pose import head_pose
 from analysis.openings import eye_opening
-from filters import apply_filter
+from filters import apply_filter, create_filter, filter_names
 from video.tracker import FaceTracker
 apply_filter(image, faces[0].keypoints, "sunglasses")
+for name in filter_names():
+    create_filter(name)(image, faces)
 head_pose(faces[0].keypoints), eye_opening(faces[0].keypoints)
 tracker = FaceTracker(detector)
 tracked = [tracker(image, number / 25) for number in range(3)]
@@ -75,7 +77,7 @@ def test_everything_works_without_pytorch(photo, sample_photo):
 
 def test_detect_py_works_without_pytorch(photo, tmp_path):
     code = BLOCK + "import detect\nsys.exit(detect.main(sys.argv[1:]))"
-    inputs = [str(photo), "--output", str(tmp_path / "out"), "--format", "csv", "--draw"]
+    inputs = [str(photo), "--output", str(tmp_path / "out"), "--format", "csv", "--filter", "glasses"]
     command = [sys.executable, "-c", code, *inputs, "--checkpoint", "heatmapnet-small"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert run.returncode == 0, run.stderr

@@ -18,10 +18,12 @@ from detector.predictor import KeypointDetector
 from video.frames import Frame, FrameSource, open_frames, read_frames
 from video.tracker import FaceTracker, TrackedFace
 from video.writer import (
+    Draw,
     TableWriter,
     TrackedFrame,
     VideoWriter,
     check_video_name,
+    draw_frame,
     open_table,
     open_video,
 )
@@ -75,6 +77,7 @@ def track_video(
     progress: bool = True,
     frames_per_second: float | None = None,
     max_frames: int | None = None,
+    draw: Draw = draw_frame,
     **tracker_settings,
 ) -> VideoSummary:
     """Follow the faces of a video; write a table of them, and a copy of the video with the faces drawn in.
@@ -86,6 +89,7 @@ def track_video(
         where unknown), x0, y0 to x67, y67. Both files appear when they are whole.
     progress: a bar with frames per second, on standard error.
     frames_per_second: of a folder of images. max_frames: end after this many.
+    draw: from a `TrackedFrame` to the picture that is written into the video.
     tracker_settings: what `FaceTracker` takes (smooth, min_confidence, redetect_every, ...).
     A camera or stream also ends with Ctrl-C; the frames until then are kept.
     A source without a frame gives a table without rows, and no video.
@@ -102,7 +106,7 @@ def track_video(
         if output_table is not None:
             outputs.append(files.enter_context(open_table(output_table)))
         if video_path is not None:
-            outputs.append(files.enter_context(open_video(video_path, opened.frames_per_second)))
+            outputs.append(files.enter_context(open_video(video_path, opened.frames_per_second, draw)))
         counts = _run(tracker, opened, outputs, progress, max_frames)
     has_picture = counts["frames"] > counts["damaged"]
     table_path = None if output_table is None else Path(output_table)

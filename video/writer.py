@@ -10,7 +10,7 @@ Both files appear when the block ends without an error.
 
 import csv
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -38,6 +38,10 @@ class TrackedFrame(NamedTuple):
     time_s: float
     image: np.ndarray | None
     faces: list[TrackedFace]
+
+
+#: From a frame with an image to the picture (H, W, 3) uint8 RGB that is written of it.
+Draw = Callable[[TrackedFrame], np.ndarray]
 
 
 # --- table ---------------------------------------------------------------------------------
@@ -84,6 +88,11 @@ def draw_tracked(image: np.ndarray, faces: Iterable[TrackedFace]) -> np.ndarray:
     return drawn
 
 
+def draw_frame(seen: TrackedFrame) -> np.ndarray:
+    """The picture of a frame with its faces drawn in."""
+    return draw_tracked(seen.image, seen.faces)
+
+
 def check_video_name(path) -> Path:
     """The path of a video to write.
 
@@ -103,8 +112,8 @@ class VideoWriter:
     with black at two sides.
     """
 
-    def __init__(self, path: Path, frames_per_second: float):
-        self.path, self.frames_per_second = path, frames_per_second
+    def __init__(self, path: Path, frames_per_second: float, draw: Draw = draw_frame):
+        self.path, self.frames_per_second, self.draw = path, frames_per_second, draw
         self.count = 0
         self._start_s = 0.0
         self._file: cv2.VideoWriter | None = None
@@ -121,7 +130,7 @@ class VideoWriter:
             missing = 0
         if missing < 0:
             return
-        picture = self._fit(draw_tracked(seen.image, seen.faces))
+        picture = self._fit(self.draw(seen))
         for _ in range(missing):
             self._append(file, picture if self._last is None else self._last)
         self._append(file, picture)
@@ -179,15 +188,17 @@ class _NoFrame(Exception):  # noqa: N818 (it ends a block, and is no error)
 
 
 @contextmanager
-def open_video(path, frames_per_second: float) -> Iterator[VideoWriter]:
+def open_video(path, frames_per_second: float, draw: Draw = draw_frame) -> Iterator[VideoWriter]:
     """A video file; a file at `path` is replaced, unless no frame came.
+
+    draw: from a `TrackedFrame` with an image to the picture that is written.
 
     path: .mp4, .mov, .mkv (MPEG-4) or .avi (Motion JPEG). Its sides are even numbers of pixels: an odd
         last row or column is cut off.
     """
     path = check_video_name(path)
     with suppress(_NoFrame), atomic_path(path) as temporary:
-        writer = VideoWriter(temporary, frames_per_second)
+        writer = VideoWriter(temporary, frames_per_second, draw)
         try:
             yield writer
             writer.close()

@@ -109,9 +109,7 @@ class Timed:
 
 def measure_stages(name: str, runtime: str, face_detector: str) -> dict[str, float]:
     """Processor time in ms per photo: the search for faces, the keypoint network, everything else."""
-    detector = KeypointDetector.from_pretrained(
-        name, runtime=runtime, threads=1, face_detector=face_detector
-    )
+    detector = KeypointDetector.from_pretrained(name, runtime=runtime, threads=1, face_detector=face_detector)
     search, network = Timed(detector.face_detector), Timed(detector.network)
     timed = KeypointDetector(network, detector.config, search)
     images = photos()

@@ -1,4 +1,4 @@
-"""Time from a photo to its keypoints: README.md from the record of benchmarks/speed/chain.py.
+"""Time from a photo to its keypoints, and of filters: README.md from the records of chain.py and filters.py.
 
 python -m benchmarks.speed.page
 """
@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from benchmarks import pages
+from benchmarks.speed import filters
 from benchmarks.speed.chain import RECORD
 
 PAGE = Path(__file__).with_name("README.md")
@@ -30,7 +31,17 @@ Processor time in ms per photo. *Search*: from the photo to boxes. *Network*: al
 network. *Rest*: crops, and everything between.
 
 {stages}
+
+## Filters
+
+Processor time in ms to paint one face of {side} pixels (the larger side of the box around its keypoints) into
+an image, by `python -m benchmarks.speed.filters`. Median of {filter_calls} calls on one CPU of
+{filter_machine}. The aim is {aim_ms} ms; {slower}. [What they do](../filter_gallery/README.md).
+
+{filters}
 """
+#: Processor time of a filter that leaves room for detection at 25 frames per second.
+AIM_MS = 5.0
 
 
 def rows_table(rows: dict[str, dict]) -> str:
@@ -53,17 +64,43 @@ def stages_table(stages: dict[str, dict]) -> str:
     return pages.markdown_table(["chain", *parts, "sum"], cells)
 
 
+def filters_table(cpu_ms: dict[str, float]) -> str:
+    """Markdown: a line per filter, the slowest first."""
+    ranked = sorted(cpu_ms.items(), key=lambda item: -item[1])
+    return pages.markdown_table(["filter", "CPU ms"], [[f"`{name}`", f"{ms:.1f}"] for name, ms in ranked])
+
+
+def slower_than(cpu_ms: dict[str, float], aim_ms: float) -> str:
+    """Half a sentence on the filters that take longer."""
+    names = sorted(f"`{name}`" for name, ms in cpu_ms.items() if round(ms, 1) > aim_ms)
+    if not names:
+        return f"all {len(cpu_ms)} filters keep to it"
+    return f"{len(names)} of {len(cpu_ms)} filters miss it ({', '.join(names)})"
+
+
+def machine_of(about: dict) -> str:
+    """System and processor of a provenance."""
+    machine = about["machine"]
+    return f"{machine['system']} ({machine['architecture']}, {machine['processor']})"
+
+
 def write_page() -> None:
-    """Write README.md from the record."""
+    """Write README.md from the records."""
     record = json.loads(RECORD.read_text(encoding="utf-8"))
     about = record["provenance"]
-    machine = about["machine"]
+    painting = json.loads(filters.RECORD.read_text(encoding="utf-8"))
     text = TEXT.format(
         calls=record["calls"],
-        machine=f"{machine['system']} ({machine['architecture']}, {machine['processor']})",
+        machine=machine_of(about),
         peers=about["peers"],
         rows=rows_table(record["rows"]),
         stages=stages_table(record["stages"]),
+        side=painting["side"],
+        filter_calls=painting["calls"],
+        filter_machine=machine_of(painting["provenance"]),
+        aim_ms=f"{AIM_MS:.0f}",
+        slower=slower_than(painting["cpu_ms"], AIM_MS),
+        filters=filters_table(painting["cpu_ms"]),
     )
     pages.write_if_changed(PAGE, text)
 
