@@ -12,6 +12,7 @@ import numpy as np
 
 from analysis.openings import brow_raise, eye_opening, mouth_opening
 from detector.predictor import Face
+from files import cv2
 from filters.base import Filter, add_filter
 from filters.effects import Hearts, Rainbow
 from filters.make_up import Blush
@@ -123,13 +124,12 @@ class Triggered(Filter):
         """Update the trigger of every face, and paint the effect as far as it has faded in."""
         for face, number in faces:
             amount = self._amount(face, number, time_s)
-            if amount <= 0:
-                continue
-            painted = image.copy()
-            if self.effect.try_paint(painted, face):
-                changed = (painted != image).any(axis=-1)
-                mixed = image[changed] + amount * (painted[changed] - image[changed].astype(np.float32))
-                image[changed] = np.rint(mixed)
+            if amount >= 1:
+                self.effect.try_paint(image, face)
+            elif amount > 0:
+                painted = image.copy()
+                self.effect.try_paint(painted, face)
+                cv2.addWeighted(painted, amount, image, 1 - amount, 0, dst=image)
 
     def _amount(self, face: Face, number: int, time_s: float | None) -> float:
         value = self.trigger.measure(face.keypoints)

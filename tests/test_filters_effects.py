@@ -158,6 +158,19 @@ def test_glasses_lie_on_the_eyes_and_turn_with_the_head():
         assert not where[y, x]
 
 
+def test_glasses_move_evenly_on_a_head_that_turns_evenly():
+    """From frame to frame their middle goes as far as the frame before, to a fraction of a pixel."""
+    yaws = np.arange(-40, 41, 2)
+    middles = []
+    for yaw in yaws:
+        where, _ = painted(Glasses(), face(REST, yaw=float(yaw), centre=(340.0, 330.0)))
+        rows, columns = np.nonzero(where)
+        middles.append((columns.mean(), rows.mean()))
+    steps = np.diff(middles, axis=0)
+    assert np.abs(np.diff(steps, axis=0)).max() < 0.03 * 160  # of the eye distance
+    assert np.ptp(np.array(middles)[:, 1]) < 0.05 * 160
+
+
 @pytest.mark.parametrize("kind", [TopHat, CatEars])
 def test_things_on_the_head_are_above_the_brows_and_scale(kind):
     small, large = (face(REST, scale=scale, centre=(340.0, 480.0)) for scale in (70.0, 140.0))

@@ -4,10 +4,12 @@ import pickle
 
 import numpy as np
 import pytest
+from media_files import frames_of, write_video
 from turned_head import noise
 
 import detect
 from detector.results import make_face
+from files import cv2
 from filters import Filter, create_filter, filter_names, list_filters, register
 from filters.base import Window, trust
 from filters.painter import Painter
@@ -200,6 +202,22 @@ def test_detect_writes_filtered_images(tmp_path, sample_photo):
     assert detect.main([*line, "--output", str(tmp_path / "swap"), *swap]) == 0
     swapped = np.asarray(Image.open(tmp_path / "swap" / "drawn" / "a.png"))
     assert (swapped != sample_photo).any(axis=-1).sum() > 2000
+
+
+def test_detect_filters_a_video_and_remembers_it(tmp_path, sample_photo, capsys):
+    photo = cv2.resize(sample_photo, (256, 256), interpolation=cv2.INTER_AREA)
+    write_video(tmp_path / "clip.avi", [photo] * 4)
+    line = [str(tmp_path / "clip.avi"), "--output", str(tmp_path / "out"), "--checkpoint", "heatmapnet-small"]
+    assert detect.main([*line, "--filter", "sunglasses"]) == 0
+    frames = frames_of(tmp_path / "out" / "drawn" / "clip.avi.mp4")
+    before = frames_of(tmp_path / "clip.avi")
+    assert len(frames) == 4
+    rows, columns = np.nonzero(np.abs(frames[-1].astype(int) - before[-1]).max(axis=-1) > 70)
+    assert len(rows) > 200
+    assert np.ptp(rows) < 30  # around the eyes, without points and boxes
+    assert np.ptp(columns) < 75
+    assert detect.main([*line, "--filter", "glasses", "--resume"]) == 1
+    assert "filter was 'sunglasses', is 'glasses'" in capsys.readouterr().err
 
 
 def test_detect_refuses_a_wrong_filter_before_any_work(tmp_path, capsys):

@@ -14,13 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.filter_gallery.page import as_face
+from benchmarks.filter_gallery.page import as_face, effect_of
 from benchmarks.readme_figure.page import RECORD as POINTS
 from data_load import sample_photos
 from detector.predictor import Face
 from files import cv2, write_json
 from filters import Donor, Filter, create_filter, filter_names
-from filters.triggers import Triggered
 from geometry import face_size, resize_matrix, transform_points
 from training.records import provenance
 
@@ -40,9 +39,8 @@ def scene() -> tuple[np.ndarray, Face, Donor]:
 
 
 def to_time(name: str, donor: Donor) -> Filter:
-    """The filter by name; of a triggered one its effect."""
-    filter_ = create_filter(name, **({"donor": donor} if name == "face_swap" else {}))
-    return filter_.effect if isinstance(filter_, Triggered) else filter_
+    """The filter by name; face_swap with a donor, as in a video."""
+    return create_filter(name, donor=donor) if name == "face_swap" else effect_of(name)
 
 
 def measure() -> None:
