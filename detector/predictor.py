@@ -494,12 +494,13 @@ class KeypointDetector:
         if not self.config.has_uncertainty:
             faces_per_image = self._predict(images, matrices, boxes_per_image)
             return [filter_faces(faces, self.min_confidence) for faces in faces_per_image]
-        first = getattr(self.face_detector, "min_first_confidence", None)
+        first: float | None = getattr(self.face_detector, "min_first_confidence", None)
         for number in range(self.config.passes + 1):
             is_last = number == self.config.passes
             faces_per_image = self._predict(images, matrices, boxes_per_image, passes=1, flip=is_last)
-            if number or first is not None:
-                limit = self.min_confidence if number else min(first, self.min_confidence)
+            limit = self.min_confidence if number else first
+            if limit is not None:
+                limit = min(limit, self.min_confidence)
                 faces_per_image = [filter_faces(faces, limit) for faces in faces_per_image]
             boxes_per_image = [[face.box_xyxy for face in faces] for faces in faces_per_image]
             matrices = self._keypoint_matrices([[face.keypoints for face in own] for own in faces_per_image])

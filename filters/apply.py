@@ -121,7 +121,7 @@ def paint(image: np.ndarray, art: np.ndarray, matrix: np.ndarray, opacity: float
         return
     to_window = matrix - np.array([[0, 0, left], [0, 0, top]])
     # in bytes, because most of the time goes into the pixels of the window
-    packed = np.rint(art * np.float32([1, 1, 1, 255])).astype(np.uint8)
+    packed = np.rint(art * np.array([1, 1, 1, 255], np.float32)).astype(np.uint8)
     layer = warp(packed, to_window, (right - left, bottom - top))
     window = image[top:bottom, left:right]
     painted = over(layer, window)

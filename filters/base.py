@@ -177,6 +177,12 @@ class Window:
         self.pixels[:] = cv2.blendLinear(np.ascontiguousarray(other), own, share, 1 - share)
 
 
+def remap(image: np.ndarray, map_xy: np.ndarray, border: int = cv2.BORDER_REPLICATE) -> np.ndarray:
+    """The image sampled at places (h, w, 2) float32, (x, y) in pixels. border: one of cv2.BORDER_*."""
+    no_second_map = np.empty(0, np.float32)
+    return cv2.remap(image, map_xy, no_second_map, cv2.INTER_LINEAR, borderMode=border)
+
+
 def to_bytes(values: np.ndarray) -> np.ndarray:
     """Numbers as uint8, rounded and cut to 0 to 255."""
     return cv2.convertScaleAbs(np.maximum(values, 0))

@@ -228,7 +228,7 @@ def beard_hairs(scale: float) -> tuple[np.ndarray, np.ndarray]:
     below = (np.arange(height)[:, None] / scale + low[1]) > 1.0  # at the chin the beard ends in full strength
     density = np.where(below, np.clip(depth / 0.01, 0, 1), np.clip(depth / 0.13, 0, 1)) * (area > 0)
     ground = cv2.GaussianBlur(density.astype(np.float32), (0, 0), 0.02 * scale)
-    rgb = np.zeros((height, width, 3), np.uint8) + np.uint8([52, 38, 30])
+    rgb = np.zeros((height, width, 3), np.uint8) + np.array([52, 38, 30], np.uint8)
     alpha = np.rint(150 * ground).astype(np.uint8)
     rows, columns = np.nonzero(area)
     for place in rng.integers(0, len(rows), 5200):

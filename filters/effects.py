@@ -40,7 +40,7 @@ class Rainbow(Filter):
             * np.clip((1 - along[1:]) / 0.45, 0, 1)[:, None]
             * np.clip(along[1:] / 0.06, 0, 1)[:, None]
         )
-        paint_solid(image, head, surface(grid, np.float64(BANDS)[None], alpha=fade), shadow=0.2)
+        paint_solid(image, head, surface(grid, np.array(BANDS, np.float64)[None], alpha=fade), shadow=0.2)
 
 
 class Hearts(Filter):
@@ -74,7 +74,7 @@ class Hearts(Filter):
         light = 0.75 * np.exp(-(((u - 0.28) / 0.13) ** 2 + ((v - 0.27) / 0.12) ** 2)) - 0.35 * np.clip(
             v, 0, 1
         )
-        base = np.float32(self.colour)
+        base = np.array(self.colour, np.float32)
         lit = np.where(
             light[..., None] > 0, base + light[..., None] * (255 - base), base * (1 + light[..., None])
         )

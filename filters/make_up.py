@@ -6,7 +6,7 @@ import numpy as np
 
 from detector.predictor import Face
 from files import cv2
-from filters.base import Filter, Window, register, trust
+from filters.base import Filter, Window, register, remap, trust
 from filters.draw_art import beard_hairs
 from filters.fit import check_face
 from filters.head_frame import HeadFrame
@@ -25,7 +25,7 @@ def tinted(pixels: np.ndarray, colour, lightness: float) -> np.ndarray:
     lightness: share by which the brightness moves to that of the colour, 0 to 1.
     """
     ycc = cv2.cvtColor(pixels, cv2.COLOR_RGB2YCrCb)
-    target = cv2.cvtColor(np.uint8([[colour]]), cv2.COLOR_RGB2YCrCb)[0, 0].astype(np.float64)
+    target = cv2.cvtColor(np.array([[colour]], np.uint8), cv2.COLOR_RGB2YCrCb)[0, 0].astype(np.float64)
     if lightness:
         step = lightness * (target[0] - float(np.median(ycc[..., 0])))
         ycc[..., 0] = cv2.add(ycc[..., 0], step)
@@ -160,7 +160,7 @@ class Beard(Filter):
         if window.empty:
             return
         map_xy = mesh_map(drawn, target - window.corner_xy, window.pixels.shape[:2])
-        layer = cv2.remap(hairs, map_xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        layer = remap(hairs, map_xy, cv2.BORDER_CONSTANT)
         blur = 0.012 * face_size(points)
         lips = window.mask(closed_curve(points[OUTER_LIPS]), blur=blur)
         outline = cv2.convexHull(target.astype(np.float32))[:, 0]

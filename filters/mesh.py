@@ -26,7 +26,7 @@ def triangles() -> np.ndarray:
     points = face_points(canonical_head()[:, :2] * 200 + 400)
     plane = cv2.Subdiv2D((0, 0, 1000, 1000))
     plane.insert(points.astype(np.float32).tolist())
-    corners = plane.getTriangleList().reshape(-1, 3, 2)
+    corners = np.asarray(plane.getTriangleList()).reshape(-1, 3, 2)
     inside = ((corners >= 0) & (corners < 1000)).all(axis=(1, 2))
     distance = np.linalg.norm(corners[inside][:, :, None] - points, axis=-1)
     found = distance.argmin(axis=-1)

@@ -23,7 +23,8 @@ class Painter:
         return draw_faces(painted, faces) if self.marks else painted
 
     def frame(self, seen: TrackedFrame) -> np.ndarray:
-        """The picture of a frame of a video."""
+        """The picture of a frame of a video that has an image."""
+        assert seen.image is not None
         painted = seen.image
         if self.filter:
             faces, ids = [tracked.face for tracked in seen.faces], [tracked.id for tracked in seen.faces]

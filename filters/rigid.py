@@ -25,7 +25,8 @@ class Rigid(Filter):
 
     def paint(self, image: np.ndarray, face: Face) -> None:
         """Place the model by the pose of the head."""
-        paint_solid(image, HeadFrame(face), _model_of(type(self)), shadow=self.shadow)
+        solid = _model_of(type(self))  # type: ignore[arg-type]  # a class has a hash
+        paint_solid(image, HeadFrame(face), solid, shadow=self.shadow)
 
 
 @lru_cache(maxsize=32)

@@ -8,7 +8,7 @@ import numpy as np
 from detector.predictor import Face
 from files import cv2
 from filters.apply import check_image
-from filters.base import Filter, Window, register, to_bytes
+from filters.base import Filter, Window, register, remap, to_bytes
 from filters.fit import check_face
 from filters.mesh import FOREHEAD, face_points, mesh_map
 from geometry import face_size, transform_points, warp
@@ -94,7 +94,7 @@ def draw_over(image: np.ndarray, keypoints: np.ndarray, donor: Donor) -> None:
         return
     donor = donor.sized(size)
     map_xy = mesh_map(donor.points, target - window.corner_xy, window.pixels.shape[:2])
-    other = cv2.remap(donor.image, map_xy, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    other = remap(donor.image, map_xy)
     share = _share(window, outline, keypoints, size) * (map_xy[..., 0] > -100)
     window.blend(in_colours_of(other, window.pixels, share, 0.14 * size), share)
 
@@ -113,7 +113,7 @@ def _share(window: Window, outline: np.ndarray, keypoints: np.ndarray, size: flo
     share = window.mask(outline, blur=SEAM * size)
     height = np.mean([np.linalg.norm(keypoints[a] - keypoints[b]) for a, b in INNER_LIP_PAIRS])
     width = np.linalg.norm(keypoints[INNER_MOUTH_LEFT] - keypoints[INNER_MOUTH_RIGHT])
-    if height > OPEN * max(width, 1e-6):
+    if height > OPEN * max(float(width), 1e-6):
         share *= 1 - window.mask(closed_curve(keypoints[list(GROUPS["inner_lips"])]), blur=0.008 * size)
     return np.clip((share - 0.02) * np.float32(1 / 0.96), 0, 1)
 
@@ -131,8 +131,7 @@ def in_colours_of(other: np.ndarray, below: np.ndarray, share: np.ndarray, reach
         cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA).astype(np.float32)
         for picture in (other, below)
     ]
-    difference, sigma = (small[1] - small[0]) * weight, (0, 0)
-    difference = cv2.GaussianBlur(difference, sigma, reach / step)
-    weight = cv2.GaussianBlur(weight, sigma, reach / step)
-    low = cv2.resize(difference / weight[..., None], share.shape[::-1], interpolation=cv2.INTER_LINEAR)
-    return to_bytes(other + low)
+    sums = cv2.GaussianBlur((small[1] - small[0]) * weight, (0, 0), reach / step)
+    weights = cv2.GaussianBlur(weight, (0, 0), reach / step)
+    low = np.asarray(sums / weights[..., None], np.float32)
+    return to_bytes(other + cv2.resize(low, share.shape[::-1], interpolation=cv2.INTER_LINEAR))

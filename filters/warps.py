@@ -3,8 +3,7 @@
 import numpy as np
 
 from detector.predictor import Face
-from files import cv2
-from filters.base import Filter, Window, register, trust
+from filters.base import Filter, Window, register, remap, trust
 from filters.fit import check_face
 from filters.mesh import CELL, from_nodes, node_places
 from geometry import interocular_distance
@@ -29,7 +28,7 @@ def pull(window: Window, shift) -> None:
     places = node_places(shape_hw)
     source = from_nodes((places + shift(places + window.corner_xy)).astype(np.float32), shape_hw)
     pixels = np.ascontiguousarray(window.pixels)
-    window.pixels[:] = cv2.remap(pixels, source, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    window.pixels[:] = remap(pixels, source)
 
 
 def bump(distance: np.ndarray) -> np.ndarray:

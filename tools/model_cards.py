@@ -151,7 +151,6 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
         trained_on=config.trained_on,
         seed=config.seed,
         epochs=config.epochs,
-        steps=FINDER_RECIPES[config.recipe].steps_per_epoch,
         data=TRAINED_ON[config.trained_on].format(name=folder.name),
         size=config.input_size,
         passes=config.passes,

@@ -89,7 +89,8 @@ def draw_tracked(image: np.ndarray, faces: Iterable[TrackedFace]) -> np.ndarray:
 
 
 def draw_frame(seen: TrackedFrame) -> np.ndarray:
-    """The picture of a frame with its faces drawn in."""
+    """The picture of a frame that has an image, with its faces drawn in."""
+    assert seen.image is not None
     return draw_tracked(seen.image, seen.faces)
 
 
