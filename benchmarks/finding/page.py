@@ -191,8 +191,9 @@ Faces that the detector reports away from the labelled faces:
 329 photos with hand-made points and one marked face each, in `{scenes_checkpoint}`. *At 1/2* and *at 1/4*:
 the photo at this size on a background without people, 640 x 480 pixels; the median face is then {half} and
 {quarter} px wide. *Others* are boxes per image that are not on the marked face. Many are faces of a second
-person: of the 32 of `onnx-int8` on the photos as they are, 31 are (counted by eye, 26 November 2026). Nothing was trained on these photos, but the lowest score of a box was chosen on them. The backgrounds
-are those on which the confidence was calibrated.
+person: of the 32 of `onnx-int8` on the photos as they are, 31 are (counted by eye, 26 November 2026).
+Nothing was trained on these photos, but the lowest score of a box was chosen on them. The backgrounds are
+those on which the confidence was calibrated.
 
 {scenes}
 
