@@ -47,15 +47,22 @@ def scene(image: np.ndarray, keypoints: np.ndarray, factor: int, seed: int) -> t
     """
     if factor == 1:
         return image, keypoints
+    shape_hw = tuple(max(side // factor, 1) for side in image.shape[:2])
+    small = cv2.resize(image, shape_hw[::-1], interpolation=cv2.INTER_AREA)
+    canvas, offset = paste_at_random(small, seed)
+    points = transform_points(keypoints, resize_matrix(image.shape[:2], shape_hw))
+    return canvas, points + offset
+
+
+def paste_at_random(image: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """The image on a background of SIZE_WH without people, and the place (2,) of its first pixel there."""
     rng = np.random.default_rng(seed)
     ground = background_photo(TEST_SCENES[seed % len(TEST_SCENES)])
     canvas = cv2.resize(ground, SIZE_WH, interpolation=cv2.INTER_AREA)
-    shape_hw = tuple(max(side // factor, 1) for side in image.shape[:2])
-    small = cv2.resize(image, shape_hw[::-1], interpolation=cv2.INTER_AREA)
-    left, top = rng.integers(np.array(SIZE_WH) - shape_hw[::-1] + 1)
-    canvas[top : top + shape_hw[0], left : left + shape_hw[1]] = small
-    points = transform_points(keypoints, resize_matrix(image.shape[:2], shape_hw))
-    return canvas, points + np.float32([left, top])
+    height, width = image.shape[:2]
+    left, top = rng.integers(np.array(SIZE_WH) - [width, height] + 1)
+    canvas[top : top + height, left : left + width] = image
+    return canvas, np.float32([left, top])
 
 
 def count(find: Callable[[np.ndarray], np.ndarray], photos, factor: int, title: str) -> dict:
