@@ -128,12 +128,13 @@ class Run:
         from detector.face_finders import YuNetFaceDetector
         from detector.folder import common_base, expand_globs, is_video
         from detector.predictor import DEFAULT_CHECKPOINT, MIN_CONFIDENCE
-        from filters import create_filter
 
         self.args = args
         self.draws = bool(args.draw or args.filter)
         self.filter_arguments: dict = {}
         if args.filter:
+            from filters import create_filter
+
             create_filter(args.filter)  # a wrong name is an error before any work
         self.done = self.skipped = 0
         names, unmatched = expand_globs(args.inputs)
@@ -237,7 +238,7 @@ class Run:
         from filters.painter import Painter
 
         name = self.args.filter
-        return Painter(create_filter(name, **self.filter_arguments) if name else None, self.args.draw)
+        return Painter(create_filter(name, **self.filter_arguments) if name else None, marks=self.args.draw)
 
     def _check_results(self) -> None:
         """Raises TakenError where a result would replace something that this run has not written."""

@@ -19,6 +19,9 @@ SUBPIXEL_BITS = 4
 CLEAR = 0.5
 
 
+NAMES = ("corners", "colours", "alpha", "gloss", "closed")
+
+
 @dataclass(frozen=True)
 class Solid:
     """Four-sided pieces of a model.
@@ -36,8 +39,11 @@ class Solid:
     closed: np.ndarray
 
     def __add__(self, other: "Solid") -> "Solid":
-        names = ("corners", "colours", "alpha", "gloss", "closed")
-        return Solid(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in names))
+        return Solid(*(np.concatenate([getattr(self, name), getattr(other, name)]) for name in NAMES))
+
+    def part(self, which: np.ndarray) -> "Solid":
+        """The pieces where `which` (N,) is True."""
+        return Solid(*(getattr(self, name)[which] for name in NAMES))
 
     def flipped(self) -> "Solid":
         """The same on the other side of the face."""
@@ -87,6 +93,8 @@ def paint_solid(image: np.ndarray, head: HeadFrame, solid: Solid, *, shadow: flo
     window = Window(image, pixels.reshape(-1, 2), margin=0.12 * head.size)
     if window.empty:
         return
+    seen = _seen(solid, pixels)
+    solid, pixels = solid.part(seen), pixels[seen]
     layer = _layer(head, solid, pixels - window.corner_xy, window)
     if shadow:
         _cast_shadow(window, layer[..., 3], _silhouette(window, head), head.size, shadow)
@@ -105,7 +113,6 @@ def _layer(head: HeadFrame, solid: Solid, pixels: np.ndarray, window: Window) ->
     behind = head.behind_head(middles)
     # clear glass first, so that it does not cut into its rim; then what is farther away
     order = np.lexsort((-head.distance(middles), solid.alpha >= CLEAR))
-    order = order[_seen(solid, pixels)[order]]
     _fill(layer, order[behind[order]], fixed, colours)
     edge = ((head.silhouette() - window.corner_xy + 0.5) * zoom - 0.5) * 2**SUBPIXEL_BITS
     edge = np.rint(edge.clip(-1e8, 1e8)).astype(np.int32)

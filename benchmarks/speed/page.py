@@ -36,7 +36,8 @@ network. *Rest*: crops, and everything between.
 
 Processor time in ms to paint one face of {side} pixels (the larger side of the box around its keypoints) into
 an image, by `python -m benchmarks.speed.filters`. Median of {filter_calls} calls on one CPU of
-{filter_machine}. The aim is {aim_ms} ms; {slower}. [What they do](../filter_gallery/README.md).
+{filter_machine}, while the load of the machine was {load}. The aim is {aim_ms} ms;
+{slower}. [What they do](../filter_gallery/README.md).
 
 {filters}
 """
@@ -98,6 +99,7 @@ def write_page() -> None:
         side=painting["side"],
         filter_calls=painting["calls"],
         filter_machine=machine_of(painting["provenance"]),
+        load=painting["load"],
         aim_ms=f"{AIM_MS:.0f}",
         slower=slower_than(painting["cpu_ms"], AIM_MS),
         filters=filters_table(painting["cpu_ms"]),
