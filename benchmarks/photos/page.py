@@ -35,7 +35,7 @@ RECORDS = HERE / "records"
 OURS = ("constant", "naimishnet", "heatmapnet-small", "heatmapnet")
 METHODS = (*OURS, "MediaPipe")
 RENEW = "python -m benchmarks.photos.page --measure"
-#: The mesh points of MediaPipe on the rims of eyes and lips, for the keypoints of these groups in their order.
+#: The mesh points of MediaPipe on the rims of eyes and lips, for the keypoints of these groups in order.
 MESH_RIMS = {
     "right_eye": (33, 160, 158, 133, 153, 144),
     "left_eye": (362, 385, 387, 263, 373, 380),
@@ -119,7 +119,8 @@ def openings_table(rows: dict[str, dict]) -> str:
 
 
 OPENINGS = (
-    ("eyes", "correlation"), ("eyes", "slope"), ("eyes", "shut"), ("mouth", "correlation"), ("mouth", "slope"),
+    ("eyes", "correlation"), ("eyes", "slope"), ("eyes", "shut"),
+    ("mouth", "correlation"), ("mouth", "slope"),
 )  # fmt: skip
 
 
