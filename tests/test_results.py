@@ -256,6 +256,17 @@ def test_the_plan_goes_from_training_to_tables(monkeypatch, tmp_path):
         assert (recipe, split, seed) == (config.recipe, config.trained_on, str(config.seed))
 
 
+def test_every_page_with_peers_is_measured_where_these_are_installed(tmp_path):
+    steps = reproduce.measure_steps(tmp_path / "peers")
+    lines = "\n".join(line for step in steps for line in step.lines)
+    for page in sorted((reproduce.ROOT / "benchmarks").glob("*/page.py")):
+        if "--environment" in page.read_text(encoding="utf-8"):
+            assert f"benchmarks.{page.parent.name}." in lines.replace(" --measure", "")
+            environment = [line for line in lines.splitlines() if page.parent.name in line]
+            assert any(str(tmp_path / "peers") in line for line in environment)
+    assert f"benchmarks.speed.chain --environment {tmp_path / 'peers'}" in lines
+
+
 @pytest.fixture
 def three_steps(tmp_path, monkeypatch):
     """Steps that append their name to a file; the second fails while a file is missing."""

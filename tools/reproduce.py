@@ -43,6 +43,7 @@ SHIPPED = {"naimishnet": "naimishnet", "heatmapnet": "heatmapnet", "heatmapnet-s
 WITH_UNCERTAINTY = ("heatmapnet", "heatmapnet-small")
 PRECISION = ("--mixed-precision", "bf16")
 WRITEUP_MINUTES = 75
+WITH_PEERS = ("robustness", "photos", "groups")  # pages that also measure dlib or MediaPipe
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,10 @@ def measure_steps(environment: Path | None = None) -> list[Step]:
         short = name.split(".")[1]
         steps.append(Step(f"measure {short}", (("-m", name, "--measure"),), always=True))
     if environment:
-        command = ("-m", "benchmarks.peers.page", "--environment", str(environment))
-        steps.append(Step("measure dlib and MediaPipe", (command,)))
+        where = ("--environment", str(environment))
+        commands = [("-m", "benchmarks.peers.page", *where), ("-m", "benchmarks.speed.chain", *where)]
+        commands += [("-m", f"benchmarks.{name}.page", "--measure", *where) for name in WITH_PEERS]
+        steps.append(Step("measure dlib and MediaPipe", tuple(commands)))
     return [*steps, Step("tables", (("-m", "tools.tables"),), 1, always=True)]
 
 
