@@ -7,8 +7,9 @@ A keypoint network: input images (N, 1, S, S) float32 in the config's gray range
 and radius (N, 68) in the network's unit, confidence (N,). A face finder: input images (1, 1, H, W) float32 in
 [0, 1], H and W multiples of 32; outputs scores (1, H/8, W/8), 0 to 1, and boxes (1, 4, H/8, W/8) in pixels.
 
-The convolutions of the int8 file have weights of 7 and activations of 8 bits; the ranges of the activations
-are measured on training images. The config then holds the SHA-256 of both files.
+The convolutions of the int8 file have weights of 7 and activations of 8 bits, but for the last one of a face
+finder, which stays float32; the ranges of the activations are measured on training images. The config then
+holds the SHA-256 of both files.
 """
 
 import argparse

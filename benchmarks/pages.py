@@ -73,18 +73,26 @@ def run_page(
     write_page: Callable[[], None],
     measure: Callable | None = None,
     arguments: Sequence[str] | None = None,
+    *,
+    peers: str = "",
 ) -> None:
     """The command line of a page without options of its own: --measure first measures, then it is written.
 
     measure: called with the data (`find_data`). The synthetic sample is refused.
+    peers: names of other packages that are measured too where --environment says they are; `measure` then
+        gets this folder, or None, as its second argument.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     if measure:
         parser.add_argument("--measure", action="store_true", help="first measure what is not current")
-    if getattr(parser.parse_args(arguments), "measure", False):
-        measure(real_data())
+    if peers:
+        help_text = f"folder of a virtual environment with {peers}, to measure it too"
+        parser.add_argument("--environment", type=Path, metavar="FOLDER", help=help_text)
+    args = parser.parse_args(arguments)
+    if measure and args.measure:
+        measure(real_data(), *([args.environment] if peers else []))
     write_page()
 
 

@@ -146,8 +146,8 @@ def workers_for(cores: int) -> int:
     """The number of processes that should search a long list of images.
 
     0 means that this process searches, on all cores through OpenCV's threads; further processes search on one
-    core each. On two cores, 0 is as fast as 2; 1 takes 1.7 times as long (benchmarks/detecting/README.md).
-    More cores were not measured.
+    core each. On two cores, 0 is the fastest with ONNX Runtime, 1.3 to 2.1 times as fast as 1 or 2 processes
+    (benchmarks/detecting/README.md). More cores were not measured.
     """
     return min(cores, MAX_WORKERS) if cores > 2 else 0
 

@@ -474,7 +474,9 @@ class KeypointDetector:
         ]
         images = [cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) for image in images]
         searched = [number for number, boxes in enumerate(given) if filter_boxes or boxes is None]
-        left = [[] if number in searched else boxes for number, boxes in enumerate(boxes_per_image)]
+        left = list(boxes_per_image)
+        for number in searched:
+            left[number] = []
         faces_per_image = self._predict(images, self._box_matrices(left), left)
         found = self._search(
             [images[number] for number in searched], [boxes_per_image[number] for number in searched]

@@ -163,7 +163,7 @@ def evaluate(predictor, data_folder, split: str, faces: str, *, progress: bool =
     if faces in SEARCHED and predictor.finds_faces:
         predicted = _by_detector(predictor, dataset, face_detector, faces if progress else None)
     else:
-        predicted = _by_matrices(predictor, dataset, faces, face_detector, progress)
+        predicted = predict_dataset(predictor, dataset, faces, face_detector, progress=progress)
     paths = [f"{path.parent.name}/{path.name}" for path in dataset.paths]
     return Evaluation(paths, dataset.identities, predicted, dataset.keypoints)
 
@@ -185,7 +185,13 @@ def _face_detector(split: str, faces: str, filtered: bool) -> Callable | None:
     return finder
 
 
-def _by_matrices(predictor, dataset, faces: str, face_detector, progress: bool) -> np.ndarray:
+def predict_dataset(
+    predictor, dataset, faces: str, face_detector: Callable | None = None, *, progress: bool = False
+) -> np.ndarray:
+    """Keypoints (N, 68, 2) of a predictor on a data set, NaN where there is no box.
+
+    faces, face_detector: as for `first_matrices`.
+    """
     matrices = first_matrices(dataset, faces, predictor.config, face_detector)
     predicted = np.full(dataset.keypoints.shape, np.nan, dtype=np.float32)
     found = [index for index, matrix in enumerate(matrices) if matrix is not None]

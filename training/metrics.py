@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from geometry import box_from_keypoints, interocular_distance
-from landmarks import CHIN, JAW_LEFT, JAW_RIGHT, NOSE_BASE_CENTRE, OUTER_EYE_CORNERS, REGIONS
+from landmarks import CHIN, INNER_51, JAW_LEFT, JAW_RIGHT, NOSE_BASE_CENTRE, OUTER_EYE_CORNERS, REGIONS
 
 AUC_LIMIT = 0.08
 FAILURE_LIMIT = 0.10
@@ -150,6 +150,15 @@ class FaceFrame(NamedTuple):
         return np.einsum("nji,nkj->nki", self.rotation, steps) * self.unit[:, None, None]
 
 
+def steps_in_face(steps: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
+    """Steps of points (N, K, 2) in pixels, in the frame of each face and in its inter-ocular distances.
+
+    keypoints: (N, 68, 2) of the faces. x leads to the person's left (the right of the image), y down.
+    """
+    frame = FaceFrame.of(keypoints)
+    return frame.turn_into(steps) * (frame.unit / interocular_distance(keypoints))[:, None, None]
+
+
 def fit_offset(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Mean of true - predicted, (68, 2), in the frames of the predicted faces that were found."""
     found = ~np.isnan(predicted[:, 0, 0])
@@ -198,6 +207,11 @@ class Measured:
     def found(self) -> np.ndarray:
         """True (N,) for each face that was found."""
         return ~np.isnan(self.errors)
+
+    @property
+    def inner_51(self) -> float:
+        """NME of the points without the jaw."""
+        return self.mean(self.distances[:, list(INNER_51)].mean(axis=1) / self.interocular)
 
     def mean(self, values: np.ndarray) -> float:
         """Mean of `values` (N,) over the faces that were found; NaN if there are none."""

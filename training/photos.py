@@ -9,18 +9,15 @@ Hand-made points are compared with the network's own answers: the offset of the 
 """
 
 import numpy as np
-from tqdm import tqdm
 
 from analysis.openings import eye_opening, mouth_opening
 from data_load import FacialKeypointsDataset, shift_keypoints
-from landmarks import INNER_51
-from training.evaluation import first_matrices
-from training.metrics import FaceFrame, Measured, summarise
+from training.evaluation import predict_dataset
+from training.metrics import Measured, steps_in_face, summarise
 from training.records import Evaluation
 
 #: An eye with a smaller opening (eye aspect ratio) counts as shut.
 SHUT_EYE = 0.13
-BATCH = 64
 
 
 def evaluate_photos(predictor, dataset: FacialKeypointsDataset, *, progress: bool = False) -> Evaluation:
@@ -28,13 +25,8 @@ def evaluate_photos(predictor, dataset: FacialKeypointsDataset, *, progress: boo
 
     predictor: as for `training.evaluation.evaluate`, fitted.
     """
-    matrices = first_matrices(dataset, "label_box", predictor.config)
-    parts = []
-    for start in tqdm(range(0, len(dataset), BATCH), disable=not progress, desc="photos"):
-        these = range(start, min(start + BATCH, len(dataset)))
-        parts.append(predictor.predict([dataset.image(i) for i in these], [matrices[i] for i in these]))
-    back = [-share for share in predictor.config.label_offset]
-    predicted = shift_keypoints(np.concatenate(parts), back)
+    predicted = predict_dataset(predictor, dataset, "label_box", progress=progress)
+    predicted = shift_keypoints(predicted, [-share for share in predictor.config.label_offset])
     names = [path.name for path in dataset.paths]
     return Evaluation(names, names, predicted, dataset.keypoints)
 
@@ -51,17 +43,14 @@ def photo_figures(predicted: np.ndarray, true: np.ndarray) -> dict:
     """
     faces = Measured(predicted, true)
     kept, truth = predicted[faces.found], true[faces.found]
-    inner = faces.distances[:, list(INNER_51)].mean(axis=1) / faces.interocular
     eyes = eye_opening(kept).ravel(), eye_opening(truth).ravel()
     shut = eyes[1] < SHUT_EYE
-    frame = FaceFrame.of(truth)
-    steps = frame.turn_into(kept - truth) * (frame.unit / faces.interocular[faces.found])[:, None, None]
     return {
         **summarise(predicted, true, np.arange(len(true))),
-        "inner_51": faces.mean(inner),
+        "inner_51": faces.inner_51,
         "eyes": {**agreement(*eyes), "shut": _mean(eyes[0][shut]), "n_shut": int(shut.sum())},
         "mouth": agreement(mouth_opening(kept), mouth_opening(truth)),
-        "offset": steps.mean(axis=0).tolist(),
+        "offset": steps_in_face(kept - truth, truth).mean(axis=0).tolist(),
     }
 
 

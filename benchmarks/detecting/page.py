@@ -268,7 +268,7 @@ The time to start is included. {growth} {ray}
 
 {folder_table}
 
-The runtimes {runtime_speeds}. The target for {many} photos was 80 a second.
+Runtimes compared {runtime_speeds}. The target for {many} photos was 80 a second.
 """
 WITH_RAY = "On one machine the processes of Ray only cost time and memory. Ray is meant for several machines."
 WITHOUT_RAY = "Ray (`requirements-ray.txt`) was not installed, so it has no rows."

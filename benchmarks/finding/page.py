@@ -226,8 +226,8 @@ are found, in percent.
 
 {hard}
 
-Most faces are lost at 20 px, which are 10 px in the searched copy, and behind a mask. Search a larger copy
-for small faces.
+The detector loses most at 20 px, which are 10 px in the searched copy, and behind a mask. Search a larger
+copy for small faces.
 
 ## How far an answer moves when the image changes a little
 

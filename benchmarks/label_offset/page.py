@@ -102,8 +102,8 @@ An error of the network to one side cancels in the average, so the x column show
 labels. It has the same sign for every size, turn and region of the face, and lies between {low:.2f} and
 {high:.2f} %. `data_load.LABEL_OFFSET` is {offset:.2f} %; it was first measured with a public face mesh in
 place of this network. The offset is removed from labels before training, and `evaluate.py` adds it to
-predictions before it compares them with labels. `KeypointDetector` does not add it, so its points lie
-on the face.
+predictions before it compares them with labels. `KeypointDetector` does not add it. Where its points then
+lie on the photos of others: [photos](../photos/README.md).
 
 The y column says nothing about the labels: a network that is trained on labels that are too high
 predicts points that are too high, in the flipped image too.

@@ -10,7 +10,6 @@ import plots
 from benchmarks import pages
 from benchmarks.peers.fit import BoxFit, Fitted
 from files import write_json
-from landmarks import INNER_51
 from training.metrics import METRICS, Measured, add_offset, ced, nme_per_face, percent, summarise
 from training.records import load_record, same_figures
 
@@ -46,9 +45,8 @@ def all_figures(predicted: np.ndarray, true: np.ndarray, identities, offset: np.
     """
     figures = {}
     for kind, points in zip(KINDS, (predicted, add_offset(predicted, offset)), strict=True):
-        faces = Measured(points, true)
-        inner = faces.distances[:, list(INNER_51)].mean(axis=1) / faces.interocular
-        figures[kind] = summarise(points, true, identities) | {"inner_51": faces.mean(inner)}
+        inner = Measured(points, true).inner_51
+        figures[kind] = summarise(points, true, identities) | {"inner_51": inner}
     return figures
 
 
