@@ -11,7 +11,7 @@ import numpy as np
 
 import plots
 from benchmarks import pages
-from checkpoint import find_checkpoint
+from checkpoint import FINDER, RUNTIMES, find_checkpoint
 from data_load import sample_photos
 from detector import DEFAULT_CHECKPOINT, KeypointDetector
 from files import write_json
@@ -22,6 +22,7 @@ from training.records import is_current, provenance
 HERE = Path(__file__).parent
 RECORD = HERE / "records" / "readme_figure.json"
 SIZE = 420  # pixels of a panel before it is drawn
+RUNTIME = "onnx"
 CROPS = {"astronaut": ((228, 130), 270), "hopper": ((262, 205), 400)}  # centre (x, y) and side, pixels
 
 
@@ -29,13 +30,15 @@ def measure(_data=None) -> None:
     """Write the record: the keypoints (68, 2) of each photo, rounded to hundredths of a pixel."""
     if is_current(RECORD):
         return
-    detector = KeypointDetector.from_pretrained(DEFAULT_CHECKPOINT)
+    detector = KeypointDetector.from_pretrained(DEFAULT_CHECKPOINT, runtime=RUNTIME)
     keypoints = {
         name: np.round(detector(photo)[0].keypoints.astype(float), 2).tolist()
         for name, photo in sample_photos().items()
     }
+    places = find_checkpoint(DEFAULT_CHECKPOINT), find_checkpoint(FINDER)
+    files = [place / RUNTIMES[RUNTIME] for place in places]
     about = provenance(
-        "python -m benchmarks.readme_figure.page --measure", checkpoint=find_checkpoint(DEFAULT_CHECKPOINT)
+        "python -m benchmarks.readme_figure.page --measure", checkpoint=places[0], files=files
     )
     write_json(RECORD, {"checkpoint": DEFAULT_CHECKPOINT, "keypoints": keypoints, "provenance": about})
 
