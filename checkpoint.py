@@ -167,8 +167,9 @@ class ModelConfig:
     passes: how often the network runs on a face. Each pass crops around the keypoints of the pass before.
     flip_tta: if true, the last pass averages the keypoints of the crop and of the flipped crop.
     align_roll: if true, crops after the first pass are rotated so that the face is upright.
-    label_offset: offset (x, y) that was removed from the training labels, as a share of the inter-ocular
-        distance (data_load.py). Add it to keypoints that are compared with such labels, and nowhere else.
+    scheme: where the network puts the points: 'ibug', as people do, or 'dataset', as the labels do.
+    label_offset: shift (x, y) of the labels that was removed before training, in inter-ocular distances.
+        Only errors against labels of the data set need both (`data_load.to_labels`).
     trained_on: 'official', 'identity', 'validation', 'sample' or 'own'.
     recipe, epochs, seed: the recipe's name, the epochs that were trained, the random seed.
     stopped_early: true if a time limit ended the training before the recipe's epochs were done.
@@ -192,6 +193,7 @@ class ModelConfig:
     passes: int = field(default=1, metadata=rule(int, low=1, high=MAX_PASSES))
     flip_tta: bool = field(default=False, metadata=rule(bool))
     align_roll: bool = field(default=False, metadata=rule(bool))
+    scheme: str = field(default="dataset", metadata=rule(str, choices=("dataset", "ibug")))
     label_offset: tuple[float, float] = field(
         default=(0.0, 0.0), metadata=rule(float, count=2, low=-0.5, high=0.5)
     )
@@ -643,7 +645,6 @@ def _ask_hub(name: str, seconds: float) -> dict:
 def _not_fetched(name: str, reason: str) -> str:
     return (
         f"{name!r} could not be fetched from the hub: {reason}. There is no local folder of this name. "
-        "If you meant a folder, check its path. If you meant the hub, check the name and the network "
-        "connection (HF_ENDPOINT and HTTPS_PROXY are respected), or download the files into a folder "
-        "on another machine and give that folder"
+        "If you meant a folder, check its path. If you meant the hub, check the name and the connection "
+        "(HF_ENDPOINT and HTTPS_PROXY are respected), or download the files elsewhere and give their folder"
     )

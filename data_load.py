@@ -16,18 +16,21 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from files import IMAGE_SUFFIXES, cv2, read_image, read_pts, to_gray, to_rgb
-from geometry import interocular_distance, resize_matrix, transform_points
-from landmarks import NUM_KEYPOINTS
+from geometry import FaceFrame, interocular_distance, resize_matrix, transform_points
+from landmarks import FLIP_ORDER, GROUPS, NUM_KEYPOINTS
 
 DATA_FOLDER = Path(__file__).parent / "data"
 SPLITS_FILE = DATA_FOLDER / "splits.csv"
 PSEUDO_LABELS_FILE = DATA_FOLDER / "pseudo_labels.npz"
+IBUG_LABELS_FILE = DATA_FOLDER / "ibug_labels.npz"
+LABEL_MAP_FILE = DATA_FOLDER / "label_map.npz"
 DEFAULT_CACHE_BYTES = 2**30
 MAX_COORDINATE = 1e6  # pixels; no image is so large
 
@@ -365,7 +368,9 @@ def load_split(data_folder, split: str, part: str, transform=None, **options) ->
 
 #: (x, y) shift of the labels against the marked facial features, as a share of the inter-ocular distance.
 LABEL_OFFSET = (0.0275, 0.0)
-LABELS = ("raw", "debiased", "blended")
+LABELS = ("raw", "debiased", "blended", "ibug")
+#: Groups whose points in IBUG_LABELS_FILE count alone: labels hardly show how far eyes and lips are open.
+MOVING_GROUPS = ("right_eye", "left_eye", "outer_lips", "inner_lips")
 
 
 def shift_keypoints(keypoints: np.ndarray, offset_xy) -> np.ndarray:
@@ -374,11 +379,82 @@ def shift_keypoints(keypoints: np.ndarray, offset_xy) -> np.ndarray:
     return (keypoints + step).astype(np.float32)
 
 
+class LabelMap(NamedTuple):
+    """Where the labels of this data set lie, against where people put the iBUG points.
+
+    Both are measured on training images, in the frame of each face (`geometry.FaceFrame`), without the shift
+    LABEL_OFFSET. Source of the iBUG points: `benchmarks/ibug_labels`.
+
+    offset: (68, 2), mean of iBUG point - label, in the frame of the labels.
+    mean: (136,), mean shape of the iBUG points. bias: (136,), mean of label - iBUG point.
+    weights: (136, 136), label - iBUG point - bias for a shape - mean.
+    """
+
+    offset: np.ndarray
+    mean: np.ndarray
+    bias: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def load(cls, path=LABEL_MAP_FILE) -> "LabelMap":
+        """The map in `data/label_map.npz`."""
+        with np.load(path, allow_pickle=False) as stored:
+            return cls(*(stored[name].astype(np.float64) for name in cls._fields))
+
+    @classmethod
+    def fit(cls, labels: np.ndarray, ibug: np.ndarray, strength: float = 1.0) -> "LabelMap":
+        """The map between labels and iBUG points (N, 68, 2) px; a ridge regression of this strength.
+
+        Each face counts as it is and flipped, so the map is symmetric.
+        """
+        frame, apart = FaceFrame.of(labels), ibug - labels
+        offset = _with_flipped(frame.turn_into(apart)).mean(axis=0)
+        frame = FaceFrame.of(ibug)
+        shapes = _with_flipped(frame.into(ibug)).reshape(-1, 2 * NUM_KEYPOINTS)
+        steps = _with_flipped(frame.turn_into(-apart)).reshape(shapes.shape)
+        mean, bias = shapes.mean(axis=0), steps.mean(axis=0)
+        square = (shapes - mean).T @ (shapes - mean) + strength * np.eye(len(mean))
+        return cls(offset, mean, bias, np.linalg.solve(square, (shapes - mean).T @ (steps - bias)))
+
+    def to_ibug(self, labels: np.ndarray) -> np.ndarray:
+        """Labels (N, 68, 2) px, without LABEL_OFFSET, moved by the mean offset of each point."""
+        return (labels + FaceFrame.of(labels).turn_out_of(self.offset)).astype(np.float32)
+
+    def to_labels(self, keypoints: np.ndarray) -> np.ndarray:
+        """iBUG points (N, 68, 2) px moved to where labels without LABEL_OFFSET lie. NaN stays NaN."""
+        frame = FaceFrame.of(keypoints)
+        shapes = frame.into(keypoints).reshape(-1, 2 * NUM_KEYPOINTS)
+        steps = (shapes - self.mean) @ self.weights + self.bias
+        return (keypoints + frame.turn_out_of(steps.reshape(-1, NUM_KEYPOINTS, 2))).astype(np.float32)
+
+
+def _with_flipped(points: np.ndarray) -> np.ndarray:
+    """Points (N, 68, 2) in FaceFrames, and after them those of the flipped faces."""
+    return np.concatenate([points, points[:, FLIP_ORDER] * [-1, 1]])
+
+
+def to_labels(keypoints: np.ndarray, config) -> np.ndarray:
+    """Keypoints (N, 68, 2) px of a network, moved to where the labels of this data set lie.
+
+    config: of the network (ModelConfig). Only errors against these labels need this.
+    """
+    if config.scheme == "ibug":
+        keypoints = LabelMap.load().to_labels(keypoints)
+    return shift_keypoints(keypoints, config.label_offset)
+
+
+def labels_in_scheme(dataset, config) -> np.ndarray:
+    """The labels (N, 68, 2) px of a data set, moved to where a network with this config puts its points."""
+    debiased = shift_keypoints(dataset.keypoints, [-v for v in config.label_offset])
+    return LabelMap.load().to_ibug(debiased) if config.scheme == "ibug" else debiased
+
+
 def training_labels(dataset, labels: str, share: float = 0.5) -> np.ndarray:
     """The keypoints (N, 68, 2) to train on, image pixels.
 
-    labels: 'raw' (as in the CSV), 'debiased' (LABEL_OFFSET taken out) or 'blended'
-        (debiased, then `share` of the way to the pseudo-labels in `data/pseudo_labels.npz`).
+    labels: 'raw' (as in the CSV), 'debiased' (LABEL_OFFSET taken out), 'blended' (debiased, then `share` of
+        the way to the pseudo-labels in `data/pseudo_labels.npz`) or 'ibug' (debiased, moved to where people
+        put the points, and `blend`ed with the points in `data/ibug_labels.npz`).
     Raises ValueError for an unknown word, or an image that has no pseudo-label.
     """
     if labels not in LABELS:
@@ -388,17 +464,34 @@ def training_labels(dataset, labels: str, share: float = 0.5) -> np.ndarray:
     debiased = shift_keypoints(dataset.keypoints, [-v for v in LABEL_OFFSET])
     if labels == "debiased":
         return debiased
-    return debiased + np.float32(share) * (_pseudo_labels(dataset.paths) - debiased)
+    if labels == "ibug":
+        moved = LabelMap.load().to_ibug(debiased)
+        return blend(moved, stored_labels(IBUG_LABELS_FILE, dataset.paths), share)
+    return debiased + np.float32(share) * (stored_labels(PSEUDO_LABELS_FILE, dataset.paths) - debiased)
 
 
-def _pseudo_labels(paths) -> np.ndarray:
-    with np.load(PSEUDO_LABELS_FILE, allow_pickle=False) as stored:
+def blend(moved: np.ndarray, others: np.ndarray, share: float) -> np.ndarray:
+    """Labels and other points (N, 68, 2) averaged; `share`, 0 to 1, is the weight of the others.
+
+    moved: labels, moved to where people put the points. In MOVING_GROUPS the weight is 1.
+    """
+    shares = np.full((NUM_KEYPOINTS, 1), share, dtype=np.float32)
+    shares[[index for group in MOVING_GROUPS for index in GROUPS[group]]] = 1
+    return moved + shares * (others - moved)
+
+
+def stored_labels(file: Path, paths) -> np.ndarray:
+    """Keypoints (N, 68, 2) px of training images, by their paths, from a file in `data/` that has them.
+
+    Raises ValueError for an image that it lacks.
+    """
+    with np.load(file, allow_pickle=False) as stored:
         row_of = {str(name): row for row, name in enumerate(stored["names"])}
         keypoints = stored["keypoints"].astype(np.float32) / 100
     unknown = [path.name for path in paths if path.parent.name != "training" or path.name not in row_of]
     if unknown:
         raise ValueError(
-            f"{PSEUDO_LABELS_FILE.name} has no pseudo-labels of {len(unknown)} images "
+            f"{file.name} has no pseudo-labels of {len(unknown)} images "
             f"({', '.join(unknown[:3])}); it has those of the training images of this data set. "
             "Use labels=debiased, or labels=raw"
         )

@@ -13,6 +13,8 @@ A `matrix` is a 2x3 float64 affine that takes image coordinates to crop
 coordinates: `crop = matrix @ [x, y, 1]`.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 
 from files import cv2
@@ -102,6 +104,48 @@ def scale_box(box_xyxy, factor: float) -> np.ndarray:
     centre = np.array([left + right, top + bottom]) / 2
     half = np.array([right - left, bottom - top]) * factor / 2
     return np.concatenate([centre - half, centre + half])
+
+
+# --- the frame of a face ----------------------------------------------------------------
+
+
+class FaceFrame(NamedTuple):
+    """The frame of each face: origin (N, 2) px, rotation (N, 2, 2) to upright, unit (N,) px."""
+
+    origin: np.ndarray
+    rotation: np.ndarray
+    unit: np.ndarray
+
+    @classmethod
+    def of(cls, points: np.ndarray, eye_corners=OUTER_EYE_CORNERS) -> "FaceFrame":
+        """The frame of points (N, K, 2): their centre, the line through two eye corners, and their mean
+        distance to the centre (unlike the distance of the eyes it does not collapse in profile)."""
+        points = np.asarray(points, dtype=np.float64)
+        origin = points.mean(axis=1)
+        unit = np.linalg.norm(points - origin[:, None], axis=2).mean(axis=1)
+        right, left = eye_corners
+        along = points[:, left] - points[:, right]
+        angle = np.arctan2(along[:, 1], along[:, 0])
+        cos, sin = np.cos(angle), np.sin(angle)
+        rotation = np.stack([np.stack([cos, sin], axis=1), np.stack([-sin, cos], axis=1)], axis=1)
+        return cls(origin, rotation, unit)
+
+    def into(self, points: np.ndarray) -> np.ndarray:
+        """Points (N, K, 2) of the image in this frame."""
+        return self.turn_into(points - self.origin[:, None])
+
+    def turn_into(self, steps: np.ndarray) -> np.ndarray:
+        """Differences of points (N, K, 2) in this frame."""
+        return np.einsum("nij,nkj->nki", self.rotation, steps) / self.unit[:, None, None]
+
+    def out_of(self, points: np.ndarray) -> np.ndarray:
+        """The inverse of `into`."""
+        return self.turn_out_of(points) + self.origin[:, None]
+
+    def turn_out_of(self, steps: np.ndarray) -> np.ndarray:
+        """The inverse of `turn_into`; (K, 2) is turned for every face."""
+        steps = np.broadcast_to(steps, (len(self.unit), *np.shape(steps)[-2:]))
+        return np.einsum("nji,nkj->nki", self.rotation, steps) * self.unit[:, None, None]
 
 
 # --- affine maps -----------------------------------------------------------------------

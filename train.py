@@ -70,6 +70,12 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
         default="no",
         help="number format of the network's forward pass: float32 (no, default) or 16 bits",
     )
+    add(
+        "--start-from",
+        metavar="CHECKPOINT",
+        help="start with the weights of this checkpoint, a folder or a name in saved_models/, instead of "
+        "random ones",
+    )
     add("--workers", type=int, default=0, help="extra processes that load images (default 0)")
     add("--export", metavar="FOLDER", help="also write the finished checkpoint into this folder")
     add("--half", action="store_true", help="with --export: store the weights as float16, half the size")
@@ -120,6 +126,7 @@ def run(args: argparse.Namespace) -> int:
         data_checksum=data_checksum(data.folder),
         trained_on="sample" if data.is_sample else args.split,
         mixed_precision=args.mixed_precision,
+        start_from=args.start_from,
         **options,
     )
     if args.export:
@@ -134,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_finder(args: argparse.Namespace, recipe: FinderRecipe) -> int:
     """Train a face finder, save, print one line, and return the exit code."""
-    refused = {"--validate": args.validate, "--minutes": args.minutes}
+    refused = {"--validate": args.validate, "--minutes": args.minutes, "--start-from": args.start_from}
     refused["--mixed-precision"] = args.mixed_precision != "no"
     for option in (name for name, value in refused.items() if value):
         raise ValueError(f"{option} is not for the face finder; leave it out")

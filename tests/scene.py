@@ -92,8 +92,9 @@ class Scene:
             [scale_box(box_from_keypoints(points), 1.2) for points in self.visible(number)]
         ).reshape(-1, 4)
 
-    def __call__(self, image: np.ndarray, boxes_xyxy) -> list[Face]:
-        """The face nearest to each box."""
+    def detect_batch(self, images, boxes_xyxy, *, filter_boxes: bool) -> list[list[Face]]:
+        """The face nearest to each box, for a single image."""
+        (image,), (boxes_xyxy,) = images, boxes_xyxy
         number = int(image[0, 0, 0])
         self.boxes_looked_at += len(boxes_xyxy)
         middles = [box_centre(box) for box in boxes_xyxy]
@@ -101,7 +102,8 @@ class Scene:
             min(self.visible(number), key=lambda p: np.linalg.norm(box_centre(box_from_keypoints(p)) - m))
             for m in middles
         ]
-        return [self._face(points, number) for points in nearest]
+        assert filter_boxes
+        return [[self._face(points, number) for points in nearest]]
 
     def follow(self, image: np.ndarray, keypoints: np.ndarray) -> list[Face]:
         """The face within reach of each place; where there is none, what a network draws: a smaller one."""

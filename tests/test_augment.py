@@ -3,15 +3,22 @@
 import numpy as np
 import pytest
 
+from analysis.openings import eye_opening, mouth_opening
 from geometry import box_from_keypoints
+from landmarks import CHIN, GROUPS
+from sample_faces import canonical_head
 from training.augment import (
     NO_AUGMENTATION,
     Augmentation,
     RandomAffineCrop,
     RandomBlur,
     RandomBrightnessContrast,
+    RandomEyelids,
+    RandomMouth,
     RandomOcclusion,
     RescaleIntensity,
+    move_eyelids,
+    open_mouth,
     training_steps,
 )
 
@@ -135,3 +142,101 @@ def test_steps_are_left_out_where_their_strength_is_zero():
 def test_unknown_crop_mode_is_named():
     with pytest.raises(ValueError, match="one of whole, face; got 'half'"):
         RandomAffineCrop(96, "half")
+
+
+# --- eyelids and mouth -----------------------------------------------------------------------------
+
+
+def face_sample(roll_deg=20.0):
+    """A face of 200 px, tilted, whose pixels are brighter the further down they are in the face."""
+    shape = canonical_head()[:, :2]
+    shape = 200 * (shape - shape.mean(axis=0)) / np.ptp(shape[:, 1])
+    angle = np.radians(roll_deg)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    keypoints = (shape @ turn.T + 160).astype(np.float32)
+    places = np.stack(np.meshgrid(np.arange(320), np.arange(320)), axis=-1) - 160.0
+    down = places @ turn[:, 1]
+    image = np.repeat(np.clip(128 + down / 2, 0, 255)[..., None], 3, axis=2).astype(np.uint8)
+    return {"image": image, "keypoints": keypoints}
+
+
+def gray_at(image, points):
+    """The gray value of the pixel nearest to each point (N, 2)."""
+    x, y = np.rint(points).astype(int).T
+    return image[y, x, 0].astype(float)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.3, 1.0, 1.3])
+def test_the_lids_move_with_their_pixels(factor):
+    sample = face_sample()
+    image, keypoints = sample["image"].copy(), sample["keypoints"].copy()
+    for eye in ("right_eye", "left_eye"):
+        move_eyelids(image, keypoints, list(GROUPS[eye]), factor)
+    before = eye_opening(sample["keypoints"])
+    np.testing.assert_allclose(eye_opening(keypoints), factor * before, atol=0.02)
+    others = np.setdiff1d(np.arange(68), [37, 38, 40, 41, 43, 44, 46, 47])
+    np.testing.assert_array_equal(keypoints[others], sample["keypoints"][others])
+    if factor > 0.2:  # lids that meet hide what was between them
+        lids = [37, 38, 43, 44]
+        was, now = gray_at(sample["image"], sample["keypoints"][lids]), gray_at(image, keypoints[lids])
+        np.testing.assert_allclose(now, was, atol=1.5)  # 1 px down the face is half a gray value
+    changed = np.argwhere((image != sample["image"]).any(axis=2))[:, ::-1]
+    if factor == 1.0:
+        assert len(changed) == 0 or np.abs(image.astype(int) - sample["image"]).max() <= 1
+    else:
+        eyes = sample["keypoints"][[*GROUPS["right_eye"], *GROUPS["left_eye"]]]
+        assert np.linalg.norm(changed[:, None] - eyes, axis=2).min(axis=1).max() < 30
+
+
+def test_the_mouth_opens_by_the_gap_and_the_chin_follows():
+    sample = face_sample()
+    keypoints = sample["keypoints"]
+    inner = list(GROUPS["inner_lips"])
+    keypoints[inner[5:]] = keypoints[[inner[3], inner[2], inner[1]]]  # shut
+    assert mouth_opening(keypoints) < 0.01
+    image, moved = sample["image"].copy(), keypoints.copy()
+    open_mouth(image, moved, gap=0.4, dark=0.1, teeth=False)
+    width = float(np.linalg.norm(moved[inner[4]] - moved[inner[0]]))
+    middle = float(np.linalg.norm(moved[inner[6]] - moved[inner[2]]))
+    assert middle == pytest.approx(0.4 * width, abs=0.02 * width)
+    upper = [*range(17, 55), *inner[:5]]  # brows, nose, eyes, upper lip and corners stay
+    np.testing.assert_array_equal(moved[upper], keypoints[upper])
+    fall = np.linalg.norm(moved[CHIN] - keypoints[CHIN])
+    assert 0.1 * middle < fall < middle
+    gap = (moved[inner[6]] + moved[inner[2]]) / 2
+    assert gray_at(image, gap[None])[0] < 0.2 * gray_at(sample["image"], gap[None])[0]
+    lip = moved[[57]] + (moved[[57]] - moved[[66]]) * 0.5  # below the lower lip: its own pixels moved along
+    assert gray_at(image, lip)[0] == pytest.approx(gray_at(sample["image"], keypoints[[57]])[0], abs=8)
+
+
+def test_eyes_and_mouth_change_as_often_as_asked_and_leave_the_input():
+    sample = face_sample()
+    before = {name: value.copy() for name, value in sample.items()}
+    for step in (RandomEyelids(0.3), RandomMouth(0.3)):
+        sample["keypoints"] = before["keypoints"].copy()
+        inner = list(GROUPS["inner_lips"])
+        sample["keypoints"][inner[5:]] = sample["keypoints"][[inner[3], inner[2], inner[1]]]
+        given = sample["keypoints"].copy()
+        results = [step({**sample, "rng": np.random.default_rng(seed)}) for seed in range(200)]
+        changed = np.mean([(result["keypoints"] != given).any() for result in results])
+        assert 0.2 < changed < 0.4
+        np.testing.assert_array_equal(sample["image"], before["image"])
+        np.testing.assert_array_equal(sample["keypoints"], given)
+
+
+@pytest.mark.parametrize("place", [0.0, -300.0, 2000.0])
+def test_a_face_at_the_edge_or_outside_or_flat_is_no_error(place):
+    sample = face_sample()
+    image, keypoints = sample["image"].copy(), sample["keypoints"] * (1 if place else 0) + np.float32(place)
+    for eye in ("right_eye", "left_eye"):
+        move_eyelids(image, keypoints, list(GROUPS[eye]), 0.1)
+    open_mouth(image, keypoints, 0.4, 0.2, teeth=True)
+    assert np.isfinite(keypoints).all()
+
+
+def test_an_open_mouth_stays_as_it_is():
+    sample = face_sample()
+    sample["keypoints"][[65, 66, 67]] += [0, 25]
+    assert mouth_opening(sample["keypoints"]) > RandomMouth.SHUT
+    result = RandomMouth(1.0)({**sample, "rng": np.random.default_rng(0)})
+    np.testing.assert_array_equal(result["image"], sample["image"])

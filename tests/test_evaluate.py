@@ -9,7 +9,7 @@ import pytest
 import evaluate as command
 from checkpoint import SAVED_MODELS, ModelConfig, load_checkpoint, load_config, shipped_networks
 from data_fetch import find_data
-from data_load import load_split
+from data_load import load_split, to_labels
 from detector import FixedBoxes, MultiCascadeDetector
 from geometry import transform_points, whole_image_matrix
 from training import evaluation, metrics
@@ -236,7 +236,7 @@ def test_shipped_checkpoints_reproduce_their_records(name, real_data):
     picked = range(0, len(dataset), 16)
     images = [dataset.image(i) for i in picked]
     starts = [whole_image_matrix(i.shape[:2], config.input_size, config.whole_view) for i in images]
-    again = CheckpointPredictor(model, config).predict(images, starts)
+    again = to_labels(CheckpointPredictor(model, config).predict(images, starts), config)
     before, true = stored["predicted"][list(picked)], dataset.keypoints[list(picked)]
     # another CPU or thread count rounds sums differently, and each pass adds to it
     moved = np.linalg.norm(again - before, axis=-1)

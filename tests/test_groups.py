@@ -15,16 +15,20 @@ def test_points_along_a_curve():
 
 
 def test_every_keypoint_comes_from_its_own_part():
-    # each of the 189 points is its own number, so a keypoint tells where it was taken from
+    # each of the 189 points is its own number, so a keypoint tells where it was taken from; between two
+    # points of a curve it is a number between
     points = np.stack([np.arange(189.0), np.zeros(189)], axis=1)
     keypoints = to_keypoints(points)
     taken = keypoints[:, 0]
-    undefined = [*GROUPS["nose_bridge"], *GROUPS["nose_base"], *GROUPS["inner_lips"]]
+    undefined = list(GROUPS["inner_lips"])
     assert np.isnan(taken[undefined]).all()
     assert np.isfinite(np.delete(taken, undefined)).all()
     assert taken[list(SHARED)].tolist() == [18, 22, 23, 27, 87, 90, 93, 106]
     assert (taken[JAW_RIGHT], taken[CHIN], taken[JAW_LEFT], taken[MOUTH_LEFT]) == (109, 129, 112, 93)
     assert taken[list(GROUPS["right_brow"])].tolist() == [71, 72, 73, 74, 75]
+    assert taken[list(GROUPS["nose_bridge"])].tolist() == [54, 55, 56, 57]  # the middle of 51 and 57, ...
+    assert taken[list(GROUPS["nose_base"])].tolist() == [64, 59.5, 55, 62, 69]
+    assert taken[list(GROUPS["outer_lips"])][:7].tolist() == [87, 88, 89, 90, 91, 92, 93]
 
 
 def test_only_the_face_gets_darker():

@@ -20,9 +20,9 @@ from benchmarks.peers.fit import (
 )
 from benchmarks.peers.worker import Worker
 from data_load import FacialKeypointsDataset, load_split
-from geometry import box_from_keypoints, box_side, crop_matrix, transform_points
+from geometry import FaceFrame, box_from_keypoints, box_side, crop_matrix, transform_points
 from landmarks import OUTER_EYE_CORNERS
-from training.metrics import FaceFrame, add_offset, fit_offset, nme_per_face
+from training.metrics import add_offset, fit_offset, nme_per_face
 from training.records import load_record
 
 

@@ -486,3 +486,33 @@ def test_training_csv_row_is_what_the_network_is_trained_on(sample_folder):
     side = max(height, width)
     back = (crop + 0.5) * side / 32 - 0.5 - np.array([(side - width) / 2, (side - height) / 2])
     np.testing.assert_allclose(back, keypoints[0], atol=1e-2)
+
+
+# --- starting from a checkpoint -----------------------------------------------------------------
+
+
+def start(recipe, sample_folder, folder, start_from, **more):
+    return train(recipe, sample_folder, run_folder=folder, start_from=str(start_from), progress=False, **more)
+
+
+def test_training_starts_from_the_weights_of_a_checkpoint(sample_folder, tmp_path, whole_run):
+    recipe = tiny(epochs="1", learning_rate="1e-9", ema_decay="0", optimizer="adam")
+    start(recipe, sample_folder, tmp_path / "run", whole_run / "checkpoint")
+    for name, tensor in weights_of(tmp_path / "run").items():
+        torch.testing.assert_close(tensor, weights_of(whole_run)[name], rtol=0, atol=1e-6, msg=name)
+
+
+def test_a_start_from_another_network_or_from_tested_people_is_refused(sample_folder, tmp_path, whole_run):
+    other = tiny("heatmapnet_fast", epochs="1", labels="raw")
+    with pytest.raises(TrainingError, match="which is not the network of this recipe"):
+        start(other, sample_folder, tmp_path / "a", whole_run / "checkpoint")
+    tuned = get_recipe("heatmapnet_ibug").override({"labels": "raw", "batch_size": "16"})
+    with pytest.raises(TrainingError, match="'official', which has people that 'identity' tests"):
+        start(tuned, sample_folder, tmp_path / "b", "heatmapnet", split="identity")
+
+
+def test_resume_refuses_another_start(sample_folder, tmp_path, whole_run):
+    recipe = tiny(epochs="1")
+    start(recipe, sample_folder, tmp_path / "run", whole_run / "checkpoint")
+    with pytest.raises(TrainingError, match="start_from was .* and is now null"):
+        train(recipe, sample_folder, run_folder=tmp_path / "run", resume=True, progress=False)

@@ -34,13 +34,18 @@ from benchmarks.writeups.rows import SPLITS, Row, writeup_rows
 from checkpoint import FINDER
 from files import write_json
 from tools.tables import page_modules
-from training.recipes import get_recipe
+from training.recipes import STARTS_FROM, get_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 DONE = ROOT / "runs" / "reproduced"
 #: Checkpoints in saved_models/ -> recipe; each also as NAME-identity.
-SHIPPED = {"naimishnet": "naimishnet", "heatmapnet": "heatmapnet", "heatmapnet-small": "heatmapnet_small"}
-WITH_UNCERTAINTY = ("heatmapnet", "heatmapnet-small")
+SHIPPED = {
+    "naimishnet": "naimishnet",
+    "heatmapnet": "heatmapnet",
+    "heatmapnet-small": "heatmapnet_small",
+    "heatmapnet-ibug": "heatmapnet_ibug",
+}
+WITH_UNCERTAINTY = ("heatmapnet", "heatmapnet-small", "heatmapnet-ibug")
 PRECISION = ("--mixed-precision", "bf16")
 WRITEUP_MINUTES = 75
 WITH_PEERS = ("robustness", "photos", "groups")  # pages that also measure dlib or MediaPipe
@@ -71,8 +76,9 @@ def plan(environment: Path | None = None) -> list[Step]:
     """All steps in order. environment: the folder with dlib and MediaPipe, or None to leave them out."""
     steps = []
     if environment:
-        make = ("-m", "benchmarks.pseudo_labels.make", "--environment", str(environment))
-        steps.append(Step("pseudo_labels", (make,)))
+        for labels in ("pseudo_labels", "ibug_labels"):
+            make = ("-m", f"benchmarks.{labels}.make", "--environment", str(environment))
+            steps.append(Step(labels, (make,)))
     return [
         *steps,
         *_training_steps(),
@@ -86,6 +92,8 @@ def plan(environment: Path | None = None) -> list[Step]:
 
 def _train(recipe: str, split: str, seed: int, *more: str) -> tuple[str, ...]:
     run = ("train.py", "--recipe", recipe, "--split", split, "--seed", str(seed))
+    if recipe in STARTS_FROM:
+        run = (*run, "--start-from", f"runs/{STARTS_FROM[recipe]}-{split}-{seed}/checkpoint")
     return (*run, *PRECISION, "--resume", *more)
 
 

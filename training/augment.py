@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from analysis.openings import mouth_opening
 from checkpoint import check_fields, rule
 from data_load import rng_of
 from files import cv2
@@ -23,7 +24,7 @@ from geometry import (
     transform_points,
     warp,
 )
-from landmarks import FLIP_ORDER
+from landmarks import CHIN, FLIP_ORDER, GROUPS, INNER_MOUTH_LEFT, INNER_MOUTH_RIGHT
 
 CROP_MODES = ("whole", "face")
 
@@ -42,6 +43,8 @@ class Augmentation:
     brightness: standard deviation of the brightness, as a share of white.
     blur_prob: probability of a blur.
     occlusion_prob: probability of one rectangle that covers a part of the crop.
+    eyelid_prob: probability that the eyes are closed or opened.
+    mouth_prob: probability that a shut mouth is opened.
     """
 
     rotation_deg: float = field(default=15.0, metadata=rule(float, low=0, high=180))
@@ -56,6 +59,8 @@ class Augmentation:
     brightness: float = field(default=0.1, metadata=rule(float, low=0, high=1))
     blur_prob: float = field(default=0.2, metadata=rule(float, low=0, high=1))
     occlusion_prob: float = field(default=0.3, metadata=rule(float, low=0, high=1))
+    eyelid_prob: float = field(default=0.0, metadata=rule(float, low=0, high=1))
+    mouth_prob: float = field(default=0.0, metadata=rule(float, low=0, high=1))
 
     def __post_init__(self):
         """Raises ValueError for a value that its field may not have."""
@@ -110,6 +115,175 @@ class RandomAffineCrop:
         image = warp(sample["image"], matrix, (self.size, self.size))
         keypoints = transform_points(sample["keypoints"], matrix)
         return {**sample, "image": image, "keypoints": keypoints[FLIP_ORDER] if flip else keypoints}
+
+
+class RandomEyelids:
+    """With probability p, close or open both eyes by a smooth warp of the image; the points move along.
+
+    In half of the cases the eyes are nearly shut, with CLOSED times their height. In the others the factor is
+    uniform from 0 to WIDEST. The upper lid moves, the lower one a little.
+    """
+
+    CLOSED, WIDEST = (0.02, 0.15), 1.3
+
+    def __init__(self, p: float = 0.3):
+        self.p = p
+
+    def __call__(self, sample: dict) -> dict:
+        rng = rng_of(sample)
+        if rng.random() >= self.p:
+            return sample
+        factor = rng.uniform(*self.CLOSED) if rng.random() < 0.5 else rng.uniform(0, self.WIDEST)
+        image, keypoints = sample["image"].copy(), sample["keypoints"].copy()
+        for eye in ("right_eye", "left_eye"):
+            move_eyelids(image, keypoints, list(GROUPS[eye]), factor)
+        return {**sample, "image": image, "keypoints": keypoints}
+
+
+def move_eyelids(image: np.ndarray, keypoints: np.ndarray, eye: list[int], factor: float) -> None:
+    """Multiply the height of an eye by `factor` >= 0, in place: pixels and the four points of the lids.
+
+    image: HxWx3 uint8. keypoints: (68, 2) px. eye: the six points of a group, from the corner at the left of
+    the image over the upper lid to the other corner and back. An eye of no width or height stays as it is.
+
+    In the frame of the eye's corners each column of pixels is stretched: between the lids by `factor`, above
+    and below them so that the skin ends at the same place as before.
+    """
+    corner, along = keypoints[eye[0]].astype(np.float64), keypoints[eye[3]] - keypoints[eye[0]]
+    width = float(np.linalg.norm(along))
+    if width < 2:
+        return
+    axes = np.array([along, [-along[1], along[0]]]) / width  # rows: along the eye, and down
+    local = (keypoints[eye] - corner) @ axes.T
+    upper, lower = _lid(local[[1, 2]], width), _lid(local[[5, 4]], width)
+    top, bottom = -0.55 * width, 0.4 * width  # the skin moves from here to the lids
+    reach = np.array([[0, top], [width, top], [0, bottom], [width, bottom]]) @ axes + corner
+    left, above = np.maximum(np.floor(reach.min(axis=0)), 0).astype(int)
+    right, below = np.ceil(reach.max(axis=0)).astype(int)
+    right, below = min(right + 1, image.shape[1]), min(below + 1, image.shape[0])
+    if right - left < 2 or below - above < 2:
+        return
+    pixels = np.stack(np.meshgrid(np.arange(left, right), np.arange(above, below)), axis=-1)
+    x, y = np.moveaxis((pixels - corner) @ axes.T, -1, 0)
+    inside = (x > 0) & (x < width) & (y > top) & (y < bottom)
+    u, v = upper(x), np.maximum(lower(x), upper(x) + 1e-3)
+    new_u, new_v = _moved_lids(u, v, factor)
+    old = np.where(
+        y < new_u,
+        top + (y - top) * (u - top) / np.maximum(new_u - top, 1e-3),
+        np.where(
+            y > new_v,
+            bottom - (bottom - y) * (bottom - v) / np.maximum(bottom - new_v, 1e-3),
+            u + (y - new_u) * (v - u) / np.maximum(new_v - new_u, 1e-3),
+        ),
+    )
+    source = np.where(inside[..., None], np.stack([x, old], axis=-1) @ axes + corner, pixels)
+    source = source.astype(np.float32)
+    image[above:below, left:right] = cv2.remap(
+        image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    for indices, is_upper in (([1, 2], True), ([5, 4], False)):
+        place = local[indices, 0]
+        moved = _moved_lids(upper(place), np.maximum(lower(place), upper(place) + 1e-3), factor)
+        height = moved[0] if is_upper else moved[1]
+        keypoints[np.array(eye)[indices]] = np.stack([place, height], axis=1) @ axes + corner
+
+
+def _moved_lids(upper, lower, factor: float) -> tuple:
+    """Heights of both lids after the eye's height was multiplied by `factor`; the lower one moves a tenth."""
+    change = (1 - factor) * (lower - upper)
+    return upper + 0.9 * change, lower - 0.1 * change
+
+
+def _lid(points: np.ndarray, width: float):
+    """The height of a lid at a place along the eye, 0 to width, as a function: a cubic.
+
+    It goes through both corners and through points (2, 2), which are ordered from left to right.
+    """
+    x = np.clip(points[:, 0], 0.05 * width, 0.95 * width)
+    if abs(x[1] - x[0]) < 0.05 * width:
+        x = np.array([1, 2]) * width / 3
+    slope = points[:, 1] / (x * (width - x))
+    tilt = (slope[1] - slope[0]) / (x[1] - x[0])
+    return lambda place: place * (width - place) * (slope[0] + tilt * (place - x[0]))
+
+
+class RandomMouth:
+    """With probability p, open a mouth that is nearly shut; the points of lips and chin move along.
+
+    The gap between the lips becomes 0.1 to 0.6 times as high as the mouth is wide. It is filled with a dark
+    colour, in half of the cases with a bright strip for the upper teeth.
+    """
+
+    GAP, SHUT = (0.1, 0.6), 0.12
+
+    def __init__(self, p: float = 0.2):
+        self.p = p
+
+    def __call__(self, sample: dict) -> dict:
+        rng = rng_of(sample)
+        if rng.random() >= self.p:
+            return sample
+        gap, dark, teeth = rng.uniform(*self.GAP), rng.uniform(0.1, 0.4), rng.random() < 0.5
+        if mouth_opening(sample["keypoints"]) > self.SHUT:
+            return sample
+        image, keypoints = sample["image"].copy(), sample["keypoints"].copy()
+        open_mouth(image, keypoints, gap, dark, teeth)
+        return {**sample, "image": image, "keypoints": keypoints}
+
+
+def open_mouth(image: np.ndarray, keypoints: np.ndarray, gap: float, dark: float, teeth: bool) -> None:
+    """Open a shut mouth in place, in the frame of its inner corners: pixels, lower lip and chin.
+
+    image: HxWx3 uint8. keypoints: (68, 2) px. gap: height of the opening over the width of the mouth.
+    dark: colour of the opening over the mean colour of the lips. teeth: draw a bright strip.
+
+    What lies below the line between the lips moves down, most in the middle of the mouth, and less further
+    down: nothing at twice the distance of the chin. A mouth of no width stays as it is.
+    """
+    corner, other = keypoints[[INNER_MOUTH_RIGHT, INNER_MOUTH_LEFT]].astype(np.float64)
+    along = other - corner
+    width = float(np.linalg.norm(along))
+    if width < 4:
+        return
+    axes = np.array([along, [-along[1], along[0]]]) / width  # rows: along the mouth, and down
+    local = (keypoints - corner) @ axes.T
+    inner = list(GROUPS["inner_lips"])
+    line = _lid(local[[inner[1], inner[3]]] / 2 + local[[inner[7], inner[5]]] / 2, width)
+    end = 2 * max(local[CHIN, 1], 0.5 * width)  # nothing moves from here on
+
+    def drop(x):
+        return gap * width * np.clip(1 - (2 * x / width - 1) ** 2, 0, None) ** 0.7
+
+    reach = np.array([[0, -0.2 * width], [width, -0.2 * width], [0, end], [width, end]]) @ axes + corner
+    left, above = np.maximum(np.floor(reach.min(axis=0)), 0).astype(int)
+    right, below = np.ceil(reach.max(axis=0)).astype(int)
+    right, below = min(right + 1, image.shape[1]), min(below + 1, image.shape[0])
+    if right - left < 2 or below - above < 2:
+        return
+    pixels = np.stack(np.meshgrid(np.arange(left, right), np.arange(above, below)), axis=-1)
+    x, y = np.moveaxis((pixels - corner) @ axes.T, -1, 0)
+    middle, fall = line(x), drop(x)
+    below_lip = (x > 0) & (x < width) & (y > middle + fall) & (y < end)
+    in_gap = (x > 0) & (x < width) & (y > middle) & (y <= middle + fall)
+    old = end - (end - y) * (end - middle) / np.maximum(end - middle - fall, 1)
+    source = np.where(below_lip[..., None], np.stack([x, old], axis=-1) @ axes + corner, pixels)
+    source = source.astype(np.float32)
+    part = cv2.remap(
+        image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    lips = image[above:below, left:right][np.abs(y - middle) < 0.1 * width]
+    colour = dark * (lips.mean(axis=0) if len(lips) else np.full(3, 100.0))
+    part[in_gap] = colour
+    if teeth:
+        part[in_gap & (y < middle + min(0.12 * width, 0.4 * gap * width))] = np.clip(colour * 2 + 110, 0, 255)
+    image[above:below, left:right] = part
+    lower = [*inner[5:8], *list(GROUPS["outer_lips"])[7:12], *range(CHIN - 3, CHIN + 4)]
+    place, height = local[lower].T
+    height = np.maximum(height, line(place))
+    share = np.clip((end - height) / np.maximum(end - line(place), 1), 0, 1)
+    moved = np.stack([place, height + share * drop(np.clip(place, 0, width))], axis=1)
+    keypoints[lower] = moved @ axes + corner
 
 
 class RandomBrightnessContrast:
@@ -171,12 +345,14 @@ class RandomOcclusion:
 
 
 def training_steps(size: int, crop_mode: str, crop_scale: float, augmentation: Augmentation) -> list:
-    """The transforms of a training sample before Normalize: crop, gray, contrast, blur, occlusion.
+    """The transforms of a training sample before Normalize: eyelids, crop, gray, contrast, blur, occlusion.
 
     Arguments as for RandomAffineCrop. Transforms whose strength is 0 are left out.
     """
     aug = augmentation
-    steps = [RandomAffineCrop(size, crop_mode, crop_scale, aug), ToGray()]
+    steps = [RandomEyelids(aug.eyelid_prob)] if aug.eyelid_prob else []
+    steps += [RandomMouth(aug.mouth_prob)] if aug.mouth_prob else []
+    steps += [RandomAffineCrop(size, crop_mode, crop_scale, aug), ToGray()]
     if aug.contrast or aug.brightness:
         steps.append(RandomBrightnessContrast(aug.contrast, aug.brightness))
     if aug.blur_prob:

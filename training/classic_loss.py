@@ -15,7 +15,15 @@ import numpy as np
 import torch
 from torchvision.transforms import Compose
 
-from data_load import CenterCrop, FacialKeypointsDataset, Normalize, RandomCrop, Rescale, load_split
+from data_load import (
+    CenterCrop,
+    FacialKeypointsDataset,
+    Normalize,
+    RandomCrop,
+    Rescale,
+    load_split,
+    to_labels,
+)
 from geometry import whole_image_matrix
 from training.losses import build_loss
 
@@ -76,7 +84,7 @@ def predict_crops(predictor, crops: ClassicCrops) -> np.ndarray:
     for start in range(0, len(crops), 64):
         images = [crops.image(i) for i in range(start, min(start + 64, len(crops)))]
         parts.append(predictor.predict(images, [matrix] * len(images)))
-    return np.concatenate(parts)
+    return to_labels(np.concatenate(parts), predictor.config)
 
 
 def classic_losses(

@@ -16,7 +16,7 @@ import numpy as np
 from tqdm import tqdm
 
 from checkpoint import ModelConfig
-from data_load import FacialKeypointsDataset, load_split, shift_keypoints
+from data_load import FacialKeypointsDataset, load_split, to_labels
 from detector.face_finders import HaarFaceDetector, build_face_detector, default_face_finder
 from detector.predictor import KeypointDetector, box_matrix, crops_to_batch, predict_keypoints
 from geometry import (
@@ -82,17 +82,15 @@ class CheckpointPredictor:
         """Does nothing: the network is trained already."""
 
     def predict(self, images, matrices) -> np.ndarray:
-        """Keypoints (N, 68, 2) in image pixels, moved by the config's label_offset to where labels lie."""
-        return shift_keypoints(
-            predict_keypoints(self.model, self.config, images, matrices), self.config.label_offset
-        )
+        """Keypoints (N, 68, 2) in image pixels, as the network gives them."""
+        return predict_keypoints(self.model, self.config, images, matrices)
 
     def largest_faces(self, images, detector: KeypointDetector) -> np.ndarray:
         """Keypoints (N, 68, 2) of the largest face that a detector finds, NaN where it finds none."""
         found = np.full((len(images), NUM_KEYPOINTS, 2), np.nan, dtype=np.float32)
         for index, faces in enumerate(detector.detect_batch(images)):
             if faces:
-                found[index] = shift_keypoints(faces[0].keypoints, self.config.label_offset)
+                found[index] = faces[0].keypoints
         return found
 
 
@@ -151,6 +149,7 @@ class NearestPredictor(ConstantPredictor):
 def evaluate(predictor, data_folder, split: str, faces: str, *, progress: bool = False) -> Evaluation:
     """Measure a predictor on the test part of a split, after fitting baselines on its training part.
 
+    Its points are moved to where the labels lie (`data_load.to_labels`) before they are compared.
     faces: one of FACES. With 'haar' and 'detector', a network that estimates a confidence is measured as
     KeypointDetector runs it: permissive cascades or our face finder propose boxes, and faces are filtered by
     confidence. Another predictor gets the largest box of a conservative cascade, or of the face finder with a
@@ -165,7 +164,8 @@ def evaluate(predictor, data_folder, split: str, faces: str, *, progress: bool =
     else:
         predicted = predict_dataset(predictor, dataset, faces, face_detector, progress=progress)
     paths = [f"{path.parent.name}/{path.name}" for path in dataset.paths]
-    return Evaluation(paths, dataset.identities, predicted, dataset.keypoints)
+    moved = to_labels(predicted, predictor.config)
+    return Evaluation(paths, dataset.identities, moved, dataset.keypoints, predicted)
 
 
 def _face_detector(split: str, faces: str, filtered: bool) -> Callable | None:

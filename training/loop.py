@@ -31,7 +31,16 @@ from torch.utils.data import DataLoader, Sampler, Subset
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from checkpoint import ModelConfig, Rule, save_checkpoint, shown
+from checkpoint import (
+    WEIGHTS_FILE,
+    ModelConfig,
+    Rule,
+    find_checkpoint,
+    load_checkpoint,
+    save_checkpoint,
+    sha256_of,
+    shown,
+)
 from data_load import FacialKeypointsDataset, load_split, training_labels
 from files import atomic_path, one_line, remove_leftovers, run_lock
 from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
@@ -75,6 +84,7 @@ def train(
     trained_on: str | None = None,
     mixed_precision: str = "no",
     num_workers: int = 0,
+    start_from: str | None = None,
     on_epoch: Callable[[dict, KeypointNetwork], None] | None = None,
     progress: bool = True,
     accelerator: Accelerator | None = None,
@@ -89,6 +99,8 @@ def train(
     data_checksum, trained_on: for the config; trained_on is `split` if not given. 'sample' stands for the
         synthetic sample: its keypoints are exact, so its labels stay 'raw'.
     mixed_precision: 'no', 'fp16' or 'bf16'. num_workers: processes that load images, 0 for none.
+    start_from: a checkpoint, by folder or name; training starts with its weights in place of random ones. It
+        must have the recipe's network, and must not know the people that `split` tests.
     on_epoch: called after each epoch with its history row and the network that would be saved now.
     progress: if true, a progress bar is shown. accelerator: in place of one for `mixed_precision`.
     Raises ValueError for a value that makes no sense; TrainingError for a loss that is not finite, and for a
@@ -129,7 +141,10 @@ def train(
         torch.manual_seed(seed)
         # Convolutions are fastest with channels last, on CPU and CUDA.
         model = recipe.build_model().to(memory_format=torch.channels_last)
-        start_at_mean_shape(model, dataset, train_indices)
+        if start_from:
+            load_initial_weights(model, start_from, split)
+        else:
+            start_at_mean_shape(model, dataset, train_indices)
         loss_function = build_loss(recipe.loss)
         optimizer = build_optimizer(recipe, model)
         model = model.to(device)
@@ -142,6 +157,8 @@ def train(
         history: list[dict] = []
         settings = {"recipe": recipe.as_json(), "split": split, "seed": seed, "validate": validate}
         settings["training_rows"] = rows_checksum(dataset)
+        if start_from:
+            settings["start_from"] = sha256_of(find_checkpoint(start_from) / WEIGHTS_FILE)
         if resume and (folder / STATE_FILE).exists():
             history = load_state(folder, settings, network, average, optimizer)
 
@@ -232,6 +249,29 @@ def build_accelerator(mixed_precision: str = "no") -> Accelerator:
     """
     loading = DataLoaderConfiguration(split_batches=True)
     return Accelerator(mixed_precision=mixed_precision, dataloader_config=loading)
+
+
+def load_initial_weights(model: KeypointNetwork, start_from: str, split: str) -> None:
+    """Copy the weights of a checkpoint into a network of the same kind. Its uncertainty head is left out.
+
+    Raises CheckpointError for a checkpoint that cannot be read; TrainingError for another network, and for a
+    checkpoint that was trained on people that `split` tests.
+    """
+    other, config = load_checkpoint(start_from)
+    if split != "official" and config.trained_on not in (split, "own", "sample"):
+        raise TrainingError(
+            f"{start_from} was trained on {config.trained_on!r}, which has people that {split!r} tests; "
+            f"start from a checkpoint that was trained on {split!r}"
+        )
+    weights = {k: v for k, v in other.state_dict().items() if not k.startswith("uncertainty.")}
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{start_from} holds {config.model} {config.model_args} of {config.input_size} px, which is not "
+            "the network of this recipe; change model, model_args or input_size "
+            f"({one_line(str(error))[:200]})"
+        ) from error
 
 
 # --- batches and their errors ---------------------------------------------------------------------

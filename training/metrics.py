@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from geometry import box_from_keypoints, interocular_distance
-from landmarks import CHIN, INNER_51, JAW_LEFT, JAW_RIGHT, NOSE_BASE_CENTRE, OUTER_EYE_CORNERS, REGIONS
+from geometry import FaceFrame, box_from_keypoints, interocular_distance
+from landmarks import CHIN, INNER_51, JAW_LEFT, JAW_RIGHT, NOSE_BASE_CENTRE, REGIONS
 
 AUC_LIMIT = 0.08
 FAILURE_LIMIT = 0.10
@@ -109,45 +109,6 @@ def bootstrap_interval(
 
 
 # --- offsets per point ---------------------------------------------------------------------------
-
-
-class FaceFrame(NamedTuple):
-    """The frame of each face: origin (N, 2) px, rotation (N, 2, 2) to upright, unit (N,) px."""
-
-    origin: np.ndarray
-    rotation: np.ndarray
-    unit: np.ndarray
-
-    @classmethod
-    def of(cls, points: np.ndarray, eye_corners=OUTER_EYE_CORNERS) -> "FaceFrame":
-        """The frame of points (N, K, 2): their centre, the line through two eye corners, and their mean
-        distance to the centre (unlike the distance of the eyes it does not collapse in profile)."""
-        points = np.asarray(points, dtype=np.float64)
-        origin = points.mean(axis=1)
-        unit = np.linalg.norm(points - origin[:, None], axis=2).mean(axis=1)
-        right, left = eye_corners
-        along = points[:, left] - points[:, right]
-        angle = np.arctan2(along[:, 1], along[:, 0])
-        cos, sin = np.cos(angle), np.sin(angle)
-        rotation = np.stack([np.stack([cos, sin], axis=1), np.stack([-sin, cos], axis=1)], axis=1)
-        return cls(origin, rotation, unit)
-
-    def into(self, points: np.ndarray) -> np.ndarray:
-        """Points (N, K, 2) of the image in this frame."""
-        return self.turn_into(points - self.origin[:, None])
-
-    def turn_into(self, steps: np.ndarray) -> np.ndarray:
-        """Differences of points (N, K, 2) in this frame."""
-        return np.einsum("nij,nkj->nki", self.rotation, steps) / self.unit[:, None, None]
-
-    def out_of(self, points: np.ndarray) -> np.ndarray:
-        """The inverse of `into`."""
-        return self.turn_out_of(points) + self.origin[:, None]
-
-    def turn_out_of(self, steps: np.ndarray) -> np.ndarray:
-        """The inverse of `turn_into`; (K, 2) is turned for every face."""
-        steps = np.broadcast_to(steps, (len(self.unit), *np.shape(steps)[-2:]))
-        return np.einsum("nji,nkj->nki", self.rotation, steps) * self.unit[:, None, None]
 
 
 def steps_in_face(steps: np.ndarray, keypoints: np.ndarray) -> np.ndarray:

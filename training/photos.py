@@ -4,14 +4,14 @@
     evaluation = evaluate_photos(predictor, dataset)
     figures = photo_figures(evaluation.predicted, evaluation.true)
 
-Hand-made points are compared with the network's own answers: the offset of the training labels
-(`label_offset`) is a habit of those labels and is not added.
+Hand-made points are compared with the network's own answers: where the labels of the data set lie
+(`data_load.to_labels`) does not matter here.
 """
 
 import numpy as np
 
 from analysis.openings import eye_opening, mouth_opening
-from data_load import FacialKeypointsDataset, shift_keypoints
+from data_load import FacialKeypointsDataset
 from training.evaluation import predict_dataset
 from training.metrics import Measured, steps_in_face, summarise
 from training.records import Evaluation
@@ -26,7 +26,6 @@ def evaluate_photos(predictor, dataset: FacialKeypointsDataset, *, progress: boo
     predictor: as for `training.evaluation.evaluate`, fitted.
     """
     predicted = predict_dataset(predictor, dataset, "label_box", progress=progress)
-    predicted = shift_keypoints(predicted, [-share for share in predictor.config.label_offset])
     names = [path.name for path in dataset.paths]
     return Evaluation(names, names, predicted, dataset.keypoints)
 

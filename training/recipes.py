@@ -33,8 +33,8 @@ class Recipe:
         Rescale(250) and RandomCrop(224) of the exercise.
     crop_scale: side of a face crop over the larger side of the label box.
     augmentation: the random changes of the training images.
-    labels, pseudo_label_share: 'raw', 'debiased' or 'blended', and the weight of the pseudo-labels in
-        'blended' (data_load.training_labels).
+    labels, pseudo_label_share: 'raw', 'debiased', 'blended' or 'ibug', and the weight of the pseudo-labels in
+        the last two (data_load.training_labels).
     gray_range: the values of black and white in the network's input.
     keypoint_mean, keypoint_std: the network predicts (keypoint - mean) / std.
     loss: a name in training/losses.py. optimizer, weight_decay: 'adam' or 'adamw', and its weight decay.
@@ -104,8 +104,15 @@ class Recipe:
         return Compose(steps)
 
     def as_json(self) -> dict:
-        """All fields as plain values, as they are after JSON; tuples are lists."""
-        return json.loads(json.dumps(asdict(self)))
+        """All fields as plain values, as they are after JSON; tuples are lists.
+
+        Fields that are newer than some records are left out where they change nothing.
+        """
+        values = asdict(self)
+        for name in ("eyelid_prob", "mouth_prob"):
+            if not values["augmentation"][name]:
+                del values["augmentation"][name]
+        return json.loads(json.dumps(values))
 
     def config(self, **more) -> ModelConfig:
         """The config of a checkpoint that this recipe has trained. more: its other fields."""
@@ -122,6 +129,7 @@ class Recipe:
             passes=self.passes,
             flip_tta=self.flip_tta,
             align_roll=self.align_roll,
+            scheme="ibug" if self.labels == "ibug" else "dataset",
             label_offset=(0.0, 0.0) if self.labels == "raw" else LABEL_OFFSET,
             recipe=self.name,
             epochs=self.epochs,
@@ -243,6 +251,15 @@ _HEATMAPNET_FAST = Recipe(
     align_roll=True,
 )
 
+#: Recipes that go on from the weights of another recipe (train.py --start-from).
+STARTS_FROM = {"heatmapnet_ibug": "heatmapnet"}
+# Points where people put them, and lids and lips that move.
+_TO_IBUG = {
+    "labels": "ibug",
+    "augmentation": replace(_HEATMAPNET_FAST.augmentation, eyelid_prob=0.5, mouth_prob=0.2),
+    "learning_rate": 2e-3,
+}
+
 #: All recipes by name.
 RECIPES = {
     recipe.name: recipe
@@ -257,6 +274,7 @@ RECIPES = {
         replace(
             _HEATMAPNET_FAST, name="heatmapnet_small", model_args={"width": 16}, epochs=60, flip_tta=False
         ),
+        replace(_HEATMAPNET_FAST, name="heatmapnet_ibug", **_TO_IBUG),
         # the public write-ups, with the settings that each one states
         *(Recipe(entry.name, **entry.settings()) for entry in WRITEUPS.values()),
     ]

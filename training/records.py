@@ -24,7 +24,7 @@ import numpy as np
 
 from checkpoint import CONFIG_FILE, WEIGHTS_FILE, CheckpointError, ModelConfig, load_config
 from data_fetch import CHECKSUMS, CSV_FILES
-from data_load import SPLITS_FILE
+from data_load import LABEL_MAP_FILE, SPLITS_FILE
 from files import atomic_path, write_json
 from training.metrics import summarise
 
@@ -47,12 +47,14 @@ class Evaluation:
 
     paths: 'training/NAME.jpg' or 'test/NAME.jpg' of each face. identities: its person.
     predicted, true: (N, 68, 2) in pixels of the image; predicted is NaN where no face was found.
+    own: predicted, before it was moved to where labels lie (`data_load.to_labels`); None if it was not moved.
     """
 
     paths: list[str]
     identities: list[str]
     predicted: np.ndarray
     true: np.ndarray
+    own: np.ndarray | None = None
 
     def __post_init__(self):
         for name in ("predicted", "true"):
@@ -226,6 +228,8 @@ def is_current(path) -> bool:
 def config_digest(config: ModelConfig) -> str:
     """SHA-256 of the fields of a config that decide what keypoints come out."""
     values = {name: _plain(getattr(config, name)) for name in ANSWER_FIELDS}
+    if config.scheme == "ibug":  # errors against labels then depend on where these lie
+        values |= {"scheme": config.scheme, "label_map": sha256_of(LABEL_MAP_FILE)}
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 

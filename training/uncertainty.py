@@ -29,11 +29,10 @@ from torch.utils.data import DataLoader
 from checkpoint import CheckpointError, ModelConfig, find_checkpoint, load_checkpoint, save_checkpoint
 from data_fetch import DataError, find_data
 from data_load import (
-    LABEL_OFFSET,
     FacialKeypointsDataset,
     background_photo,
+    labels_in_scheme,
     load_split,
-    shift_keypoints,
     training_labels,
 )
 from detector.face_finders import HaarFaceDetector
@@ -109,19 +108,21 @@ def augmented_faces(
 ) -> UncertaintySamples:
     """Crops of faces as the last pass gets them, with the recipe's light, blur and occlusion.
 
-    dataset: the training part of a split with raw labels. Errors are those to its debiased labels.
+    dataset: the training part of a split with raw labels. Errors are those to its debiased labels, or to
+        labels where people put the points, if the recipe trains on such.
     """
-    debiased = FacialKeypointsDataset.from_paths(
+    labels = "ibug" if recipe.labels == "ibug" else "debiased"
+    labelled = FacialKeypointsDataset.from_paths(
         dataset.paths,
-        training_labels(dataset, "debiased"),
+        training_labels(dataset, labels, recipe.pseudo_label_share),
         face_transform(recipe),
         cache_bytes=0,
         seed=dataset.seed,
     )
     inputs, errors = [], []
     for epoch in range(1, epochs + 1):
-        debiased.set_epoch(epoch)
-        for batch in DataLoader(debiased, 64):
+        labelled.set_epoch(epoch)
+        for batch in DataLoader(labelled, 64):
             keypoints, seen = model.uncertainty_inputs(batch["image"].to(device_of(model)))
             inputs.append(seen.cpu())
             errors.append((keypoints.cpu() - batch["keypoints"]).norm(dim=-1))
@@ -139,7 +140,7 @@ def found_faces(model, config: ModelConfig, dataset: FacialKeypointsDataset, sta
     """Crops of faces of the last pass. starts: matrices (2, 3) from each image to its first crop."""
     images = [dataset.image(index) for index in range(len(dataset))]
     keypoints, inputs, matrices = _last_pass(model, config, images, starts)
-    true = shift_keypoints(dataset.keypoints, [-v for v in LABEL_OFFSET])
+    true = labels_in_scheme(dataset, config)
     scale = np.array([matrix_scale(m) for m in matrices]) / config.keypoint_std
     errors = np.linalg.norm(keypoints - true, axis=-1) * scale[:, None]
     is_face = torch.ones(len(images), dtype=torch.bool)

@@ -214,7 +214,8 @@ class FaceTracker:
         self._since_search = 0
         taken = seen + hidden
         boxes = [box for box in self._propose(image, urgent) if not _is_taken(box, taken)]
-        faces = self.detector(image, boxes_xyxy=boxes) if boxes else []
+        # filtered after each pass, so that a box without a face costs one pass
+        faces = self.detector.detect_batch([image], [boxes], filter_boxes=True)[0] if boxes else []
         faces = [face for face in faces if self._is_face(face, image)]
         faces = [faces[row] for row in _distinct(faces, [0.0] * len(faces))]
         faces = [face for face in faces if not near_any(face.keypoints, taken, SAME_FACE)]

@@ -21,7 +21,7 @@ from benchmarks.peers.fit import BoxFit, fit_box
 from benchmarks.robustness.page import SEED, load_faces
 from checkpoint import find_checkpoint, load_checkpoint
 from data_fetch import data_checksum
-from data_load import load_split, shift_keypoints
+from data_load import load_split, to_labels
 from detector import DEFAULT_CHECKPOINT, HaarFaceDetector
 from detector.predictor import MIN_CONFIDENCE, box_matrix, predict
 from files import write_json
@@ -153,7 +153,7 @@ def errors_of(model, config, cases: list[Case], keypoints: np.ndarray, passes: i
     matrices = [box_matrix(case.box_xyxy, config) for case in cases]
     found = predict(model, config, [case.image for case in cases], matrices, passes=passes)
     offsets = np.array([case.offset_xy for case in cases], dtype=np.float32)[:, None]
-    points = shift_keypoints(found.keypoints + offsets, config.label_offset)
+    points = to_labels(found.keypoints + offsets, config)
     visible = np.stack([case.visible for case in cases])
     distances = np.where(visible, point_errors(points, keypoints), 0)
     nme = distances.sum(axis=1) / visible.sum(axis=1) / interocular_distance(keypoints)

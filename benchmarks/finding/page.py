@@ -28,7 +28,7 @@ from benchmarks.finding.scenes import (
 )
 from checkpoint import FINDER, RUNTIMES, WEIGHTS_FILE, find_checkpoint, load_checkpoint
 from data_fetch import data_checksum
-from data_load import load_split, shift_keypoints
+from data_load import load_split, to_labels
 from detector import DEFAULT_CHECKPOINT, HaarFaceDetector, KeypointDetector, MultiCascadeDetector
 from detector.face_finders import HELD_OUT_FINDER, default_face_finder
 from detector.predictor import predict_keypoints
@@ -110,7 +110,7 @@ def by_detector(model, config, dataset, face_detector) -> tuple[np.ndarray, floa
     for index in tqdm(range(len(dataset)), desc="detector"):
         faces = detector(dataset.image(index))
         if faces:
-            largest[index] = shift_keypoints(faces[0].keypoints, config.label_offset)
+            largest[index] = faces[0].keypoints
         label = scale_box(box_from_keypoints(dataset.keypoints[index]), BOX_SCALE)
         boxes = [scale_box(box_from_keypoints(face.keypoints), BOX_SCALE) for face in faces]
         on_face = [box_iou(box, label) >= MIN_IOU for box in boxes]
@@ -121,7 +121,7 @@ def by_detector(model, config, dataset, face_detector) -> tuple[np.ndarray, floa
                 name = f"{path.parent.name}/{path.name}"
                 corners = [round(float(value), 1) for value in box]
                 others.append({"image": name, "box": corners, "confidence": float(face.confidence)})
-    return largest, hits / len(dataset), others
+    return to_labels(largest, config), hits / len(dataset), others
 
 
 def by_cascade(model, config, dataset, setting) -> tuple[np.ndarray, float, float]:
@@ -133,7 +133,7 @@ def by_cascade(model, config, dataset, setting) -> tuple[np.ndarray, float, floa
     largest = np.full(dataset.keypoints.shape, np.nan, dtype=np.float32)
     images = [dataset.image(index) for index in have]
     keypoints = predict_keypoints(model, config, images, [matrices[index] for index in have])
-    largest[have] = shift_keypoints(keypoints, config.label_offset)
+    largest[have] = to_labels(keypoints, config)
     return largest, found, off
 
 

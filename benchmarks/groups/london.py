@@ -39,13 +39,16 @@ OUTLINE_LEFT = (129, 130, 131, 132, 133, 114, 188, 113, 187, 112)
 RIGHT_BROW, LEFT_BROW = (71, 72, 73, 74, 75), (78, 79, 80, 81, 82)
 RIGHT_EYE_UPPER, RIGHT_EYE_LOWER = (18, 19, 20, 21, 22), (22, 30, 29, 28, 18)
 LEFT_EYE_UPPER, LEFT_EYE_LOWER = (23, 24, 25, 26, 27), (27, 33, 32, 31, 23)
-OUTER_LIPS = (87, 88, 89, 90, 91, 92, 93, 108, 107, 106, 105, 104)
-THIRDS, EIGHTHS = np.array([1, 2]) / 3, np.linspace(0, 1, 9)
+UPPER_LIP = (87, 88, 89, 90, 91, 92, 93)
+LOWER_LIP_LEFT, LOWER_LIP_RIGHT = (93, 108, 107, 106), (106, 105, 104, 87)
+NOSE_SIDES = ((51, 57), (52, 58), (53, 59), (54, 60))  # pairs beside the bridge, from the eyes to the tip
+NOSE_RIGHT, NOSE_CENTRE, NOSE_LEFT = 64, 55, 69  # under the nostrils
+HALVES, THIRDS, QUARTERS, EIGHTHS = (np.linspace(0, 1, count) for count in (3, 4, 5, 9))
 
 
 @dataclass(frozen=True)
 class Person:
-    """A person. keypoints: (68, 2) px, NaN for the points that the set does not define (nose, inner lips).
+    """A person. keypoints: (68, 2) px, NaN for the points that the set does not define (inner lips).
 
     age: in years, NaN where it was not given. gender, ethnicity: as the person gave them.
     """
@@ -88,24 +91,24 @@ def along(points: np.ndarray, shares: np.ndarray) -> np.ndarray:
 def to_keypoints(points: np.ndarray) -> np.ndarray:
     """Keypoints (68, 2) from the 189 points (189, 2), NaN where the set defines no such point.
 
-    Points on lids and jaw are taken at equal steps along the hand-drawn curve.
+    Points are at equal steps along the hand-drawn curves of jaw, brows, nose bridge, lids and lips.
     """
     keypoints = np.full((NUM_KEYPOINTS, 2), np.nan)
 
-    def put(group: str, values) -> None:
+    def put(group: str, *values) -> None:
         keypoints[list(GROUPS[group])] = np.concatenate(values)
 
-    right, left = (along(points[list(curve)], EIGHTHS) for curve in (OUTLINE_RIGHT, OUTLINE_LEFT))
-    put("jaw", [right, left[1:]])
-    put("right_brow", [points[list(RIGHT_BROW)]])
-    put("left_brow", [points[list(LEFT_BROW)]])
-    for group, upper, lower in (
-        ("right_eye", RIGHT_EYE_UPPER, RIGHT_EYE_LOWER),
-        ("left_eye", LEFT_EYE_UPPER, LEFT_EYE_LOWER),
-    ):
-        curves = [points[list(upper)], points[list(lower)]]
-        corners = [curve[:1] for curve in curves]
-        lids = [along(curve, THIRDS) for curve in curves]
-        put(group, [corners[0], lids[0], corners[1], lids[1]])
-    put("outer_lips", [points[list(OUTER_LIPS)]])
+    def on(curve, shares) -> np.ndarray:
+        return along(points[list(curve)], shares)
+
+    put("jaw", on(OUTLINE_RIGHT, EIGHTHS), on(OUTLINE_LEFT, EIGHTHS[1:]))
+    put("right_brow", on(RIGHT_BROW, QUARTERS))
+    put("left_brow", on(LEFT_BROW, QUARTERS))
+    put("nose_bridge", along(np.stack([points[list(pair)].mean(axis=0) for pair in NOSE_SIDES]), THIRDS))
+    right, centre, left = points[[NOSE_RIGHT, NOSE_CENTRE, NOSE_LEFT]]
+    put("nose_base", np.stack([right, (right + centre) / 2, centre, (centre + left) / 2, left]))
+    put("right_eye", on(RIGHT_EYE_UPPER, THIRDS), on(RIGHT_EYE_LOWER, THIRDS[1:3]))
+    put("left_eye", on(LEFT_EYE_UPPER, THIRDS), on(LEFT_EYE_LOWER, THIRDS[1:3]))
+    upper = (on(UPPER_LIP[:3], HALVES), points[[UPPER_LIP[3]]], on(UPPER_LIP[4:], HALVES))
+    put("outer_lips", *upper, on(LOWER_LIP_LEFT, THIRDS[1:]), on(LOWER_LIP_RIGHT, THIRDS[1:3]))
     return keypoints

@@ -18,9 +18,9 @@ from analysis.openings import eye_opening
 from analysis.privacy import face_outline
 from benchmarks import pages
 from benchmarks.groups.london import SHARED, Person, london_people
+from benchmarks.ibug_labels.mesh import keypoints_of_mesh
 from benchmarks.peers.report import versions
 from benchmarks.peers.worker import Worker
-from benchmarks.photos.page import keypoints_of_mesh
 from checkpoint import FINDER, RUNTIMES, find_checkpoint
 from detector import KeypointDetector
 from files import cv2, read_image, write_json

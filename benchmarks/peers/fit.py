@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from geometry import (
+    FaceFrame,
     box_centre,
     box_from_keypoints,
     box_iou,
@@ -23,7 +24,6 @@ from geometry import (
     transform_points,
     warp,
 )
-from training.metrics import FaceFrame
 from training.records import save_arrays
 
 MIN_IOU = 0.3

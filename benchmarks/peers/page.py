@@ -35,7 +35,7 @@ from benchmarks.peers.report import FITTED, RECORDS, SPLITS, all_figures, versio
 from benchmarks.peers.worker import Worker
 from checkpoint import CheckpointError, find_checkpoint, load_checkpoint, load_config
 from data_fetch import data_checksum
-from data_load import FacialKeypointsDataset, load_split
+from data_load import FacialKeypointsDataset, load_split, to_labels
 from detector.predictor import RUNTIMES, OnnxRuntime
 from geometry import box_from_keypoints
 from landmarks import OUTER_EYE_CORNERS
@@ -140,13 +140,13 @@ def load_predictor(name: str, runtime: str) -> CheckpointPredictor:
 
 
 def predict_whole(predictor: CheckpointPredictor, dataset, name: str) -> np.ndarray:
-    """Keypoints (N, 68, 2) from whole images."""
+    """Keypoints (N, 68, 2) from whole images, moved to where labels lie."""
     matrices = first_matrices(dataset, "whole", predictor.config)
     parts = []
     for start in tqdm(range(0, len(dataset), 64), desc=name):
         these = range(start, min(start + 64, len(dataset)))
         parts.append(predictor.predict([dataset.image(i) for i in these], [matrices[i] for i in these]))
-    return np.concatenate(parts)
+    return to_labels(np.concatenate(parts), predictor.config)
 
 
 def measure_ours(parts: dict, base: str, runtime: str, data, split: str) -> None:

@@ -16,14 +16,15 @@ import numpy as np
 import plots
 from benchmarks import pages
 from benchmarks.finding.scenes import photos_with_points
-from benchmarks.peers.fit import Fitted, mesh_crop, mesh_in_image
-from benchmarks.peers.report import FITTED, versions
+from benchmarks.ibug_labels.mesh import keypoints_of_mesh
+from benchmarks.peers.fit import mesh_crop, mesh_in_image
+from benchmarks.peers.report import versions
 from benchmarks.peers.worker import MESH_POINTS, Worker
 from checkpoint import find_checkpoint
 from evaluate import BASELINE_CONFIG, BASELINES, measure_photos
 from files import write_json
 from geometry import box_from_keypoints, interocular_distance
-from landmarks import GROUPS, REGIONS
+from landmarks import REGIONS
 from sample_faces import canonical_head
 from training.photos import SHUT_EYE, photo_figures
 from training.records import is_current, provenance
@@ -33,13 +34,6 @@ RECORDS = HERE / "records"
 OURS = ("constant", "naimishnet", "heatmapnet-small", "heatmapnet")
 METHODS = (*OURS, "MediaPipe")
 RENEW = "python -m benchmarks.photos.page --measure"
-#: The mesh points of MediaPipe on the rims of eyes and lips, for the keypoints of these groups in order.
-MESH_RIMS = {
-    "right_eye": (33, 160, 158, 133, 153, 144),
-    "left_eye": (362, 385, 387, 263, 373, 380),
-    "outer_lips": (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91),
-    "inner_lips": (78, 81, 13, 311, 308, 402, 14, 178),
-}
 ARROW_SCALE = 4  # the offsets are a few percent of a face: drawn as they are they would be dots
 
 
@@ -84,17 +78,6 @@ def by_mediapipe(python: Path, photos) -> np.ndarray:
             mesh = mesh_in_image(worker.ask(crop).points, matrix)
             found.append(np.full((MESH_POINTS, 3), np.nan) if mesh is None else mesh)
     return keypoints_of_mesh(np.stack(found))
-
-
-def keypoints_of_mesh(meshes: np.ndarray) -> np.ndarray:
-    """Keypoints (N, 68, 2) from meshes (N, 468, 3) of MediaPipe.
-
-    Eyes and lips are the mesh's own rims. The other points are the mesh points that benchmarks/peers chose.
-    """
-    vertices = Fitted.load(FITTED).vertices.copy()
-    for group, rim in MESH_RIMS.items():
-        vertices[list(GROUPS[group])] = rim
-    return meshes[:, vertices, :2]
 
 
 # --- page -----------------------------------------------------------------------------------------
@@ -151,9 +134,8 @@ TEXT = """# Photos of another origin
 points. The points are those that each method gives, without the offset of our training labels
 ([label_offset](../label_offset/README.md)).
 
-*MediaPipe* answers with a mesh of 468 points. Eyes and lips are its own rims; for each other point the mesh
-point that lies nearest to our training labels is taken ([peers](../peers/README.md)), so its jaw, brows and
-nose say less about it. dlib is not in the table: it was trained on these photos.
+*MediaPipe* answers with a mesh of 468 points. The 68 are read from it along its own lids, lips, brows, nose
+and jaw (`benchmarks/ibug_labels/mesh.py`). dlib is not in the table: it was trained on these photos.
 
 ## Errors
 

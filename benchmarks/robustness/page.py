@@ -26,9 +26,9 @@ from benchmarks.peers.fit import Fitted, mesh_crop, mesh_in_image, square_box
 from benchmarks.peers.report import FITTED, RECORDS
 from benchmarks.peers.worker import MESH_POINTS, Worker
 from benchmarks.robustness.perturbations import PERTURBATIONS, Changed
-from checkpoint import find_checkpoint, load_checkpoint
+from checkpoint import ModelConfig, find_checkpoint, load_checkpoint
 from data_fetch import data_checksum
-from data_load import load_split, shift_keypoints
+from data_load import load_split, to_labels
 from detector import DEFAULT_CHECKPOINT, predict_keypoints
 from detector.predictor import box_matrix
 from files import write_json
@@ -40,7 +40,7 @@ HERE = Path(__file__).parent
 RECORD = HERE / "records" / "robustness.json"
 CHECKPOINT = f"{DEFAULT_CHECKPOINT}-identity"
 FACES, SEED = 150, 0
-NO_OFFSET = (0.0, 0.0)
+NO_OFFSET = ModelConfig(model="peer", input_size=96)  # its points are compared as they are
 PEERS = {"dlib": "dlib-box", "MediaPipe": "mediapipe-crop", "MediaPipe + ridge map": "mediapipe-ridge"}
 
 
@@ -109,13 +109,13 @@ def our_method(name: str, fitted: Fitted):
         matrices = [box_matrix(box, config) for box in detector_boxes(fitted, changed, keypoints)]
         return {name: predict_keypoints(model, config, [c.image for c in changed], matrices)}
 
-    return by_us, config.label_offset
+    return by_us, config
 
 
-def errors_of(method: str, label_offset, predicted: np.ndarray, changed, keypoints) -> np.ndarray:
+def errors_of(method: str, config, predicted: np.ndarray, changed, keypoints) -> np.ndarray:
     """NME (N,) in the unchanged images, NaN where no face was found."""
     back = [transform_points(p, invert(c.matrix)) for p, c in zip(predicted, changed, strict=True)]
-    points = shift_keypoints(np.stack(back), label_offset)
+    points = to_labels(np.stack(back), config)
     return nme_per_face(add_offset(points, stored_offset(method)), keypoints)
 
 

@@ -17,7 +17,7 @@ import plots
 from benchmarks import pages
 from checkpoint import find_checkpoint, load_checkpoint
 from data_fetch import data_checksum
-from data_load import load_split, shift_keypoints
+from data_load import load_split, to_labels
 from detector import DEFAULT_CHECKPOINT
 from detector.predictor import MIN_CONFIDENCE, box_matrix, predict
 from files import write_json
@@ -46,7 +46,7 @@ def measure(data) -> None:
     dataset = load_split(data.folder, "identity", "test")
     images = [dataset.image(index) for index in range(len(dataset))]
     found = predict(model, config, images, first_matrices(dataset, "whole", config))
-    errors = point_errors(shift_keypoints(found.keypoints, config.label_offset), dataset.keypoints)
+    errors = point_errors(to_labels(found.keypoints, config), dataset.keypoints)
     images, boxes, faces = no_face_boxes(dataset, TEST_SCENES)
     others = predict(model, config, images, [box_matrix(box, config) for box in boxes])
     save_arrays(
