@@ -303,7 +303,8 @@ function render() {
   if (filter) filters.paint(filter, ctx, faces, poses);
   const show = {};
   for (const box of $("overlays").querySelectorAll("input")) show[box.name] = box.checked;
-  drawFaces(ctx, faces, poses, show, canvas.width / (canvas.clientWidth || canvas.width));
+  const scale = Math.max(canvas.width / canvas.clientWidth, canvas.height / canvas.clientHeight);
+  drawFaces(ctx, faces, poses, show, Number.isFinite(scale) ? scale : 1);
 }
 
 /** The numbers in words beside the picture. */
@@ -325,7 +326,7 @@ function card(face, i) {
   const pose = shown.poses[i];
   const sure = Number.isFinite(face.confidence) ? `, confidence ${face.confidence.toFixed(2)}` : "";
   part("b", `Face ${face.id ?? i}${sure}`);
-  for (const angle of ["yaw", "pitch", "roll"]) part("span", `${angle} ${pose ? `${pose[angle].toFixed(0)}°` : "unknown"}`);
+  for (const angle of ["yaw", "pitch", "roll"]) part("span", `${angle} ${pose ? `${Math.round(pose[angle]) || 0}°` : "unknown"}`);
   const [right, left] = eyeOpening(face.keypoints);
   for (const [name, value, max] of [["right eye", right, 0.4], ["left eye", left, 0.4], ["mouth", mouthOpening(face.keypoints), 0.8]]) {
     const label = part("label", `${name} ${value.toFixed(2)}`);
