@@ -116,8 +116,10 @@ class Browser:
 
 
 class _Files(SimpleHTTPRequestHandler):
-    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript",
-                      ".wasm": "application/wasm"}  # fmt: skip
+    def guess_type(self, path) -> str:
+        """The types that a browser insists on, whatever this system's table says."""
+        known = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
+        return known.get(Path(path).suffix) or super().guess_type(path)
 
     def log_message(self, *arguments) -> None:
         """Say nothing."""
