@@ -95,7 +95,7 @@ function drawNumbers(ctx, face, scale) {
   ctx.font = `600 ${Math.max(interocularDistance(face) / 12, 7 * scale)}px system-ui, sans-serif`;
   for (let i = 0; i < NUM_KEYPOINTS; i++) {
     const [x, y] = point(face, i);
-    label(ctx, String(i), x + 3 * scale, y - 3 * scale, 0.8 * scale);
+    label(ctx, String(i), x + 2 * scale, y - 2 * scale, 0.5 * scale);
   }
   ctx.restore();
 }

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from browser import CHROMIUM, DRIVER, Browser, serve
+from media_files import write_video
 from PIL import Image
 
 from detector import KeypointDetector
@@ -170,6 +171,18 @@ def test_a_broken_file_is_named(page, tmp_path):
     broken.write_bytes(NOT_A_PHOTO)
     page.choose_file("#photo-file", broken)
     page.wait_for("#status", "broken.jpg is not a picture that this browser can read")
+
+
+def test_a_video_is_followed_until_it_is_stopped(page, tmp_path):
+    video = write_video(tmp_path / "face.webm", [sample()] * 30, codec="VP80")
+    page.choose_file("#video-file", video)
+    page.wait_for("#status", "1 face.")
+    page.wait_for("#timing", "frames a second")
+    page.click("#stop")
+    page.wait_for("#status", "Stopped")
+    before = shown(page)
+    page.click("[name=boxes]")  # the last frame is still there
+    assert (shown(page) != before).any()
 
 
 def test_a_broken_video_is_named(page, tmp_path):
