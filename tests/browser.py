@@ -87,7 +87,7 @@ class Browser:
 
     def text(self, selector: str) -> str:
         """The text of an element as it is shown."""
-        return self.run("return document.querySelector(arguments[0]).innerText", selector)
+        return self.run("return document.querySelector(arguments[0])?.innerText ?? ''", selector)
 
     def wait_for(self, selector: str, text: str) -> str:
         """Wait until the text of an element contains another, and return the whole."""
