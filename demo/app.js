@@ -106,11 +106,14 @@ function start() {
     : load();
   detector.then(
     () => shown || video || say("Ready. Choose a photo, a video, a sample or the camera."),
-    (error) => {
-      $("progress").hidden = true;
-      say(lacks.length ? error.message : `The networks could not be loaded: ${error.message}`, true);
-    },
+    sayFailure,
   );
+}
+
+function sayFailure(error) {
+  $("progress").hidden = true;
+  const advice = $("provider").value === "wasm" ? "Load the page again." : "Choose the CPU under “Network and speed”.";
+  say(missing().length ? error.message : `The networks could not be loaded (${error.message}). ${advice}`, true);
 }
 
 // --- inputs ----------------------------------------------------------------------------------------
@@ -151,12 +154,15 @@ async function openPhoto(blob, name) {
   await findFaces(image, name, smaller);
 }
 
+/** The detector; where it could not be loaded, null, and the reason is said. */
+const detectorOrWord = () => detector.catch((error) => (sayFailure(error), null));
+
 async function findFaces(image, name, remark = "") {
   const mine = run;
   filters = new Filters();
-  present({ name, kind: "photo", image, faces: [], ms: {} });
+  present({ name, kind: "photo", image, faces: [], ms: {}, isPending: true });
   if (!$("progress").hidden) say(`${name} waits for the networks.`);
-  const ready = await detector.catch(() => null);
+  const ready = await detectorOrWord();
   if (mine !== run || !ready) return;
   try {
     const { faces, ms } = await ready.detect(image);
@@ -218,7 +224,7 @@ async function follow(element, name, kind) {
   const mine = run;
   filters = new Filters();
   if (!$("progress").hidden) say("The video waits for the networks.");
-  const ready = await detector.catch(() => null);
+  const ready = await detectorOrWord();
   if (mine !== run || !ready) return;
   try {
     await element.play();
@@ -229,7 +235,7 @@ async function follow(element, name, kind) {
   $("stop").textContent = kind === "camera" ? "Stop camera" : "Stop video";
   $("stop").hidden = false;
   const tracker = new FaceTracker(ready);
-  let [last, fps] = [0, 0];
+  let [last, fps, said] = [0, 0, -1];
   const next = () =>
     element.requestVideoFrameCallback ? element.requestVideoFrameCallback(frame) : requestAnimationFrame(frame);
   async function frame() {
@@ -243,7 +249,8 @@ async function follow(element, name, kind) {
       if (last) fps += ((1000 / (begin - last)) - fps) * (fps ? 0.1 : 1);
       last = begin;
       present({ name, kind, image, faces, ms: { ...tracker.ms }, fps });
-      say(`${count(faces)}.`);
+      if (faces.length !== said) say(`${count(faces)}.`); // else what was said about something else stays
+      said = faces.length;
       next();
     } catch (error) {
       stop();
@@ -297,7 +304,7 @@ function render() {
   if (canvas.width !== image.width || canvas.height !== image.height) {
     [canvas.width, canvas.height] = [image.width, image.height];
   }
-  ctx.drawImage(source, 0, 0);
+  ctx.putImageData(image, 0, 0); // not the source, which may have the next frame already
   const [style, filter] = [checked("hide"), checked("filter")];
   if (style) hideFaces(ctx, image, faces, poses, style);
   if (filter) filters.paint(filter, ctx, faces, poses);
@@ -309,13 +316,14 @@ function render() {
 
 /** The numbers in words beside the picture. */
 function describe() {
-  const { name, kind, faces, ms, fps } = shown;
-  canvas.setAttribute("aria-label", `${kind === "photo" ? name : `The ${kind}`}: ${count(faces)}`);
+  const { name, kind, faces, ms, fps, isPending } = shown;
+  const what = kind === "photo" ? name : `The ${kind}`;
+  canvas.setAttribute("aria-label", isPending ? what : `${what}: ${count(faces)}`);
   const stages = Object.entries(ms).map(([stage, value]) => `${stage} ${value.toFixed(1)} ms`);
   $("timing").textContent = [fps ? `${fps.toFixed(0)} frames a second` : "", ...stages].filter(Boolean).join(" · ");
   $("faces").replaceChildren(...faces.map(card));
   for (const button of document.querySelectorAll("[data-save], #copy")) {
-    button.disabled = button.dataset.save !== "png" && !faces.length;
+    button.disabled = isPending || (button.dataset.save !== "png" && !faces.length);
   }
   if ($("table").open) fillTable();
 }
@@ -399,7 +407,7 @@ function connect() {
   $("camera").onclick = openCamera;
   $("stop").onclick = () => {
     stop();
-    describe();
+    if (shown) describe();
     say("Stopped. The last frame can be saved.");
   };
   for (const button of document.querySelectorAll("[data-sample]")) button.onclick = () => openSample(button.dataset.sample);

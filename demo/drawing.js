@@ -21,7 +21,7 @@ export function drawFaces(ctx, faces, poses, show, scale) {
     ctx.font = `600 ${12 * scale}px system-ui, sans-serif`;
     if (show.boxes) drawBox(ctx, face, scale);
     ctx.translate(0.5, 0.5);
-    const thin = Math.max(interocularDistance(face) / 60, 0.9 * scale);
+    const thin = Math.max(interocularDistance(face) / 60, 0.45 * scale);
     if (show.radius) drawRadius(ctx, face, thin);
     if (show.outlines) drawOutlines(ctx, face, thin);
     if (show.points) drawPoints(ctx, face, thin);
@@ -119,16 +119,17 @@ function drawAxes(ctx, face, pose, thin) {
 function drawBars(ctx, face, scale) {
   const [rightEye, leftEye] = eyeOpening(face.keypoints);
   const bars = [["R eye", rightEye / 0.4], ["L eye", leftEye / 0.4], ["Mouth", mouthOpening(face.keypoints) / 0.8]];
-  const [left, , , bottom] = face.boxXyxy;
-  const height = 3 * 16 * scale;
-  const top = Math.min(bottom + 8 * scale, ctx.canvas.height - height);
+  const [left, , right, bottom] = face.boxXyxy;
+  const unit = Math.min(scale, Math.max(0.45 * scale, (right - left) / 126)); // the bars of neighbours stay apart
+  const top = Math.min(bottom + 8 * unit, ctx.canvas.height - 48 * unit);
+  ctx.font = `600 ${12 * unit}px system-ui, sans-serif`;
   bars.forEach(([name, share], i) => {
-    const y = top + 16 * i * scale;
-    label(ctx, name, left, y + 9 * scale, scale);
+    const y = top + 16 * i * unit;
+    label(ctx, name, left, y + 9 * unit, unit);
     ctx.fillStyle = SHADE;
-    ctx.fillRect(left + 46 * scale, y, 80 * scale, 10 * scale);
+    ctx.fillRect(left + 46 * unit, y, 80 * unit, 10 * unit);
     ctx.fillStyle = i < 2 ? "#4aa8ff" : "#ff7a59";
-    ctx.fillRect(left + 46 * scale, y, 80 * scale * Math.min(1, Math.max(0, share || 0)), 10 * scale);
+    ctx.fillRect(left + 46 * unit, y, 80 * unit * Math.min(1, Math.max(0, share || 0)), 10 * unit);
   });
 }
 

@@ -257,6 +257,19 @@ def test_a_missing_camera_is_explained(page, address):
     page.wait_for("#status", "No camera was found")
 
 
+def test_a_network_that_is_missing_is_said_and_said_again(window, address):
+    window.cdp("Network.enable")
+    window.cdp("Network.setBlockedURLs", urls=["*.mjs"])
+    try:
+        window.open(address)
+        window.wait_for("#status", "The networks could not be loaded")
+        window.click("[data-sample='astronaut.jpg']")
+        window.wait_for("#status", "The networks could not be loaded")
+        assert window.run("return document.querySelector('[data-save=png]').disabled")
+    finally:
+        window.cdp("Network.setBlockedURLs", urls=[])
+
+
 def test_a_browser_without_webassembly_is_told(window, address):
     hidden = window.cdp("Page.addScriptToEvaluateOnNewDocument", source="delete globalThis.WebAssembly")
     window.open(address)
