@@ -162,7 +162,7 @@ export function resizeArea({ data, width, height }, newWidth, newHeight) {
         line[x] += weight * sum;
       }
     });
-    for (let x = 0; x < newWidth; x++) result[y * newWidth + x] = Math.round(line[x]);
+    for (let x = 0; x < newWidth; x++) result[y * newWidth + x] = round(line[x]);
   });
   return { data: result, width: newWidth, height: newHeight };
 }
@@ -179,11 +179,13 @@ export function warp(image, matrix, size, out, offset) {
   const { data, width, height } = image;
   const [a, b, c, d, e, f] = invert(matrix);
   const at = (x, y) => (x >= 0 && y >= 0 && x < width && y < height ? data[y * width + x] : 0);
+  // OpenCV's arithmetic: places in 1/1024 pixel, rounded to 1/32
+  const across = Array.from({ length: size }, (_, x) => [round(a * x * 1024), round(d * x * 1024)]);
   for (let y = 0; y < size; y++) {
+    const [startX, startY] = [round((b * y + c) * 1024) + 16, round((e * y + f) * 1024) + 16];
     for (let x = 0; x < size; x++) {
-      // OpenCV samples at multiples of 1/32 pixel
-      const px = Math.round((a * x + b * y + c) * 32);
-      const py = Math.round((d * x + e * y + f) * 32);
+      const px = (startX + across[x][0]) >> 5;
+      const py = (startY + across[x][1]) >> 5;
       const [left, top] = [px >> 5, py >> 5];
       const [u, v] = [(px & 31) / 32, (py & 31) / 32];
       const upper = at(left, top) * (1 - u) + at(left + 1, top) * u;
