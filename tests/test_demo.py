@@ -168,7 +168,8 @@ def test_generated_files_are_current(name):
 
 def test_the_lock_file_names_no_server():
     text = (demo.SOURCE / "package-lock.json").read_text()
-    assert "resolved" not in text and "http" not in text
+    assert "resolved" not in text
+    assert "http" not in text
 
 
 def test_without_npm_the_message_says_so_and_nothing_is_left(tmp_path, monkeypatch, capsys):
