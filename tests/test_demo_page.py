@@ -299,6 +299,21 @@ def test_an_overlay_is_drawn_at_the_face_and_taken_away(astronaut, detector, nam
     assert (shown(astronaut) == before).all()
 
 
+def test_a_hidden_point_is_hollow(astronaut):
+    alphas = astronaut.run("""
+        return import('./drawing.js').then(({ drawFaces }) => {
+          const keypoints = Float32Array.from({ length: 136 }, (_, i) => (i % 2 ? 50 : 10 * i));
+          return [1, 1000].map((radius) => {
+            const ctx = new OffscreenCanvas(1400, 100).getContext('2d');
+            const face = { keypoints, radius: new Float32Array(68).fill(radius) };
+            drawFaces(ctx, [face], [null], { points: true }, 1);
+            return ctx.getImageData(100, 50, 1, 1).data[3];
+          });
+        })""")  # the middle of the point with index 5
+    assert alphas[0] == 255
+    assert 0 < alphas[1] < 128
+
+
 def test_each_filter_changes_the_face_and_nothing_far_from_it(astronaut, detector):
     before = shown(astronaut)
     near = around_the_face(before.shape[:2], detector(sample())[0], 3.5)
