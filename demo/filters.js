@@ -35,17 +35,10 @@ export function trust(face, indices) {
   return Math.min(1, Math.max(0, (HIDDEN - median) / (HIDDEN - BELIEVED)));
 }
 
-/** The head of one face in front of the camera. pose: yaw, pitch, roll in degrees, of `headPose`. */
+/** The head of one face in front of the camera. pose: of `headPose`. */
 export class HeadFrame {
   constructor(face, pose) {
-    const [y, p, r] = [pose.yaw, pose.pitch, pose.roll].map((angle) => (angle * Math.PI) / 180);
-    const [sy, cy, sp, cp, sr, cr] = [y, p, r].flatMap((angle) => [Math.sin(angle), Math.cos(angle)]);
-    const rows = [[cy, 0, -sy], [-sp * sy, cp, -sp * cy], [cp * sy, sp, cp * cy]];
-    this.rotation = [
-      rows[0].map((value, i) => cr * value + sr * rows[1][i]),
-      rows[1].map((value, i) => cr * value - sr * rows[0][i]),
-      rows[2],
-    ];
+    this.rotation = pose.rotation;
     this.similarity = [1, 0, 0, 0];
     // least squares: the similarity that moves the eyes of the head onto those of the face
     const from = ANCHORS.map(([, xyz]) => this.project(xyz));

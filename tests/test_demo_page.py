@@ -59,7 +59,7 @@ RAINBOWS = """
         });
         const face = { keypoints, radius: new Float32Array(68).fill(NaN), id: 0 };
         ctx.clearRect(0, 0, 200, 200);
-        filters.paint('rainbow', ctx, [face], [{ yaw: 0, pitch: 0, roll: 0 }]);
+        filters.paint('rainbow', ctx, [face], [{ rotation: [[1, 0, 0], [0, 1, 0], [0, 0, 1]] }]);
         return ctx.getImageData(0, 0, 200, 200).data.some(Boolean);
       });
     })"""
