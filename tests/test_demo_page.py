@@ -2,7 +2,7 @@
 
 import gzip
 import json
-import os
+import threading
 import time
 from io import BytesIO
 from pathlib import Path
@@ -10,16 +10,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, DRIVER, Browser, serve
+from browser import CHROMIUM, DRIVER, Browser
 from media_files import write_video
 from PIL import Image
 
 from detector import KeypointDetector
 from detector.formats import read_results
 from geometry import interocular_distance
-
-ROOT = Path(__file__).resolve().parent.parent
-FOLDER = Path(os.environ.get("DEMO_FOLDER", ROOT / "reports" / "demo"))
+from tools.demo import OUTPUT as FOLDER
+from tools.demo import SOURCE, serve
 
 pytestmark = [
     pytest.mark.skipif(
@@ -67,9 +66,13 @@ RAINBOWS = """
 
 @pytest.fixture(scope="module")
 def address():
-    """The page on a server of this machine."""
-    with serve(FOLDER) as address:
-        yield address
+    """The page on the server of `make demo`."""
+    with serve(0, FOLDER) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -445,5 +448,5 @@ def test_nothing_is_wider_than_the_window(page, width):
 
 
 def test_the_code_of_the_page_is_small():
-    files = [path for path in (ROOT / "demo").iterdir() if path.suffix in (".html", ".css", ".js")]
+    files = [path for path in SOURCE.iterdir() if path.suffix in (".html", ".css", ".js")]
     assert sum(len(gzip.compress(path.read_bytes())) for path in files) < 40_000
