@@ -122,6 +122,8 @@ export function flipKeypoints(keypoints, width) {
 
 // --- pixels ----------------------------------------------------------------------------------------
 
+const GRAY_SCALE = Math.fround(1 / 255); // `to_gray` in Python multiplies by it, in float32
+
 /** RGBA to gray with the weights of OpenCV. */
 export function toGray({ data, width, height }) {
   const gray = new Uint8Array(width * height);
@@ -195,7 +197,7 @@ export function warp(image, matrix, size, out, offset) {
       const [u, v] = [(px & 31) / 32, (py & 31) / 32];
       const upper = at(left, top) * (1 - u) + at(left + 1, top) * u;
       const lower = at(left, top + 1) * (1 - u) + at(left + 1, top + 1) * u;
-      out[offset++] = Math.round(upper * (1 - v) + lower * v) / 255;
+      out[offset++] = Math.round(upper * (1 - v) + lower * v) * GRAY_SCALE;
     }
   }
 }
