@@ -1,20 +1,16 @@
 // What is put on a face, drawn with canvas paths. The names are those of filters/ in Python.
 
 import { mouthOpening } from "./analysis.js";
+import { CAMERA_DISTANCE, HEAD } from "./constants.js";
 import * as landmarks from "./landmarks.js";
 
 const { GROUPS } = landmarks;
 
-// Points of the canonical head (sample_faces/head.py): x to the right, y down, z to the viewer. The unit is
-// the distance of the outer eye corners, whose middle is the origin.
-const ANCHORS = [
-  [landmarks.RIGHT_EYE_OUTER, [-0.5, 0, -0.02]],
-  [landmarks.RIGHT_EYE_INNER, [-0.19, 0, 0.05]],
-  [landmarks.NOSE_TOP, [0, 0, 0.18]],
-  [landmarks.LEFT_EYE_INNER, [0.19, 0, 0.05]],
-  [landmarks.LEFT_EYE_OUTER, [0.5, 0, -0.02]],
-];
-const CAMERA_DISTANCE = 12;
+// All people get one head shape, so its eyes are moved onto those of the face. Its axes: x to the right, y down,
+// z to the viewer; the unit is the distance of the outer eye corners, whose middle is the origin.
+const ANCHORS = ["RIGHT_EYE_OUTER", "RIGHT_EYE_INNER", "NOSE_TOP", "LEFT_EYE_INNER", "LEFT_EYE_OUTER"].map(
+  (name) => landmarks[name],
+);
 const BELIEVED = 0.15; // radius over inter-ocular distance up to which a point is seen
 export const HIDDEN = 0.35; // and from which on something hides it
 const MOUTH_OPEN = { on: 0.28, off: 0.19 };
@@ -35,21 +31,14 @@ export function trust(face, indices) {
   return Math.min(1, Math.max(0, (HIDDEN - median) / (HIDDEN - BELIEVED)));
 }
 
-/** The head of one face in front of the camera. pose: yaw, pitch, roll in degrees, of `headPose`. */
+/** The head of one face in front of the camera. pose: of `headPose`. */
 export class HeadFrame {
   constructor(face, pose) {
-    const [y, p, r] = [pose.yaw, pose.pitch, pose.roll].map((angle) => (angle * Math.PI) / 180);
-    const [sy, cy, sp, cp, sr, cr] = [y, p, r].flatMap((angle) => [Math.sin(angle), Math.cos(angle)]);
-    const rows = [[cy, 0, -sy], [-sp * sy, cp, -sp * cy], [cp * sy, sp, cp * cy]];
-    this.rotation = [
-      rows[0].map((value, i) => cr * value + sr * rows[1][i]),
-      rows[1].map((value, i) => cr * value - sr * rows[0][i]),
-      rows[2],
-    ];
+    this.rotation = pose.rotation;
     this.similarity = [1, 0, 0, 0];
     // least squares: the similarity that moves the eyes of the head onto those of the face
-    const from = ANCHORS.map(([, xyz]) => this.project(xyz));
-    const to = ANCHORS.map(([i]) => point(face, i));
+    const from = ANCHORS.map((i) => this.project(HEAD[i]));
+    const to = ANCHORS.map((i) => point(face, i));
     const [f, t] = [mean(from), mean(to)];
     let [a, b, square] = [0, 0, 0];
     from.forEach(([x, z], i) => {

@@ -122,6 +122,8 @@ export function flipKeypoints(keypoints, width) {
 
 // --- pixels ----------------------------------------------------------------------------------------
 
+const GRAY_SCALE = Math.fround(1 / 255); // `to_gray` in Python multiplies by it, in float32
+
 /** RGBA to gray with the weights of OpenCV. */
 export function toGray({ data, width, height }) {
   const gray = new Uint8Array(width * height);
@@ -131,23 +133,28 @@ export function toGray({ data, width, height }) {
   return { data: gray, width, height };
 }
 
-/** For each new place the old ones that it covers: [first, [weights]]. */
+/** For each new place the old ones that it covers: [first, [weights]], in float32 as in OpenCV. */
 function covered(size, newSize) {
   const step = size / newSize;
   return Array.from({ length: newSize }, (_, i) => {
-    const [begin, end] = [i * step, Math.min((i + 1) * step, size)];
-    const first = Math.floor(begin + 1e-9);
+    const [begin, end] = [i * step, i * step + step];
+    const cell = Math.min(step, size - begin);
+    const last = Math.min(Math.floor(end), size - 1);
+    const whole = Math.min(Math.ceil(begin), last);
     const weights = [];
-    for (let place = first; place < end - 1e-9; place++) {
-      weights.push((Math.min(place + 1, end) - Math.max(place, begin)) / step);
-    }
-    return [first, weights];
+    const before = whole - begin > 1e-3;
+    if (before) weights.push((whole - begin) / cell);
+    for (let place = whole; place < last; place++) weights.push(1 / cell);
+    if (end - last > 1e-3) weights.push(Math.min(end - last, 1, cell) / cell);
+    return [before ? whole - 1 : whole, weights.map(Math.fround)];
   });
 }
 
-/** A smaller copy of a gray image; each pixel is the mean of the area that it covers. */
+/** A smaller copy of a gray image; each pixel is the mean of the area that it covers. The rounding is that of
+ *  OpenCV: one gray level in the input can move the keypoints of an 8-bit network by half a pixel. */
 export function resizeArea({ data, width, height }, newWidth, newHeight) {
   if (newWidth === width && newHeight === height) return { data, width, height };
+  const isHalf = width === 2 * newWidth && height === 2 * newHeight;
   const [columns, rows] = [covered(width, newWidth), covered(height, newHeight)];
   const result = new Uint8Array(newWidth * newHeight);
   const line = new Float32Array(newWidth);
@@ -158,11 +165,12 @@ export function resizeArea({ data, width, height }, newWidth, newHeight) {
       for (let x = 0; x < newWidth; x++) {
         const [left, across] = columns[x];
         let sum = 0;
-        for (let dx = 0; dx < across.length; dx++) sum += across[dx] * data[row + left + dx];
-        line[x] += weight * sum;
+        for (let dx = 0; dx < across.length; dx++) sum = Math.fround(sum + Math.fround(across[dx] * data[row + left + dx]));
+        line[x] += Math.fround(weight * sum);
       }
     });
-    for (let x = 0; x < newWidth; x++) result[y * newWidth + x] = round(line[x]);
+    // halving adds four whole numbers, and its halves go up; all others go to the even number
+    for (let x = 0; x < newWidth; x++) result[y * newWidth + x] = isHalf ? Math.round(line[x]) : round(line[x]);
   });
   return { data: result, width: newWidth, height: newHeight };
 }
@@ -190,7 +198,7 @@ export function warp(image, matrix, size, out, offset) {
       const [u, v] = [(px & 31) / 32, (py & 31) / 32];
       const upper = at(left, top) * (1 - u) + at(left + 1, top) * u;
       const lower = at(left, top + 1) * (1 - u) + at(left + 1, top + 1) * u;
-      out[offset++] = Math.round(upper * (1 - v) + lower * v) / 255;
+      out[offset++] = Math.round(upper * (1 - v) + lower * v) * GRAY_SCALE;
     }
   }
 }

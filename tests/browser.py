@@ -1,19 +1,14 @@
-"""A headless Chromium for tests, through chromedriver's WebDriver protocol, and a server for a folder.
+"""A headless Chromium for tests, through chromedriver's WebDriver protocol.
 
 It needs Debian's packages chromium and chromium-driver (tools/install_browser.sh) and no Python package.
 """
 
 import base64
-import functools
 import json
 import re
 import shutil
 import subprocess
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
@@ -113,27 +108,3 @@ class Browser:
         """What a canvas shows, as the bytes of a PNG file."""
         address = self.run("return document.querySelector(arguments[0]).toDataURL()", selector)
         return base64.b64decode(address.partition(",")[2])
-
-
-class _Files(SimpleHTTPRequestHandler):
-    def guess_type(self, path) -> str:
-        """The types that a browser insists on, whatever this system's table says."""
-        known = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
-        return known.get(Path(path).suffix) or super().guess_type(path)
-
-    def log_message(self, *arguments) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def serve(folder: Path) -> Iterator[str]:
-    """The address of a server for the files of a folder."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(_Files, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -2,7 +2,7 @@
 
 import gzip
 import json
-import os
+import threading
 import time
 from io import BytesIO
 from pathlib import Path
@@ -10,16 +10,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from browser import CHROMIUM, DRIVER, Browser, serve
+from browser import CHROMIUM, DRIVER, Browser
 from media_files import write_video
 from PIL import Image
 
 from detector import KeypointDetector
 from detector.formats import read_results
 from geometry import interocular_distance
-
-ROOT = Path(__file__).resolve().parent.parent
-FOLDER = Path(os.environ.get("DEMO_FOLDER", ROOT / "reports" / "demo"))
+from tools.demo import OUTPUT as FOLDER
+from tools.demo import SOURCE, serve
 
 pytestmark = [
     pytest.mark.skipif(
@@ -59,7 +58,7 @@ RAINBOWS = """
         });
         const face = { keypoints, radius: new Float32Array(68).fill(NaN), id: 0 };
         ctx.clearRect(0, 0, 200, 200);
-        filters.paint('rainbow', ctx, [face], [{ yaw: 0, pitch: 0, roll: 0 }]);
+        filters.paint('rainbow', ctx, [face], [{ rotation: [[1, 0, 0], [0, 1, 0], [0, 0, 1]] }]);
         return ctx.getImageData(0, 0, 200, 200).data.some(Boolean);
       });
     })"""
@@ -67,9 +66,13 @@ RAINBOWS = """
 
 @pytest.fixture(scope="module")
 def address():
-    """The page on a server of this machine."""
-    with serve(FOLDER) as address:
-        yield address
+    """The page on the server of `make demo`."""
+    with serve(0, FOLDER) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -299,6 +302,21 @@ def test_an_overlay_is_drawn_at_the_face_and_taken_away(astronaut, detector, nam
     assert (shown(astronaut) == before).all()
 
 
+def test_a_hidden_point_is_hollow(astronaut):
+    alphas = astronaut.run("""
+        return import('./drawing.js').then(({ drawFaces }) => {
+          const keypoints = Float32Array.from({ length: 136 }, (_, i) => (i % 2 ? 50 : 10 * i));
+          return [1, 1000].map((radius) => {
+            const ctx = new OffscreenCanvas(1400, 100).getContext('2d');
+            const face = { keypoints, radius: new Float32Array(68).fill(radius) };
+            drawFaces(ctx, [face], [null], { points: true }, 1);
+            return ctx.getImageData(100, 50, 1, 1).data[3];
+          });
+        })""")  # the middle of the point with index 5
+    assert alphas[0] == 255
+    assert 0 < alphas[1] < 128
+
+
 def test_each_filter_changes_the_face_and_nothing_far_from_it(astronaut, detector):
     before = shown(astronaut)
     near = around_the_face(before.shape[:2], detector(sample())[0], 3.5)
@@ -430,5 +448,5 @@ def test_nothing_is_wider_than_the_window(page, width):
 
 
 def test_the_code_of_the_page_is_small():
-    files = [path for path in (ROOT / "demo").iterdir() if path.suffix in (".html", ".css", ".js")]
+    files = [path for path in SOURCE.iterdir() if path.suffix in (".html", ".css", ".js")]
     assert sum(len(gzip.compress(path.read_bytes())) for path in files) < 40_000
