@@ -23,7 +23,7 @@ REPRODUCE  := $(if $(DRY),--dry-run) $(if $(ENVIRONMENT),--environment $(ENVIRON
 ARGS       ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help notebooks test onnx lab tables measure reproduce train evaluate attack lint lock clean
+.PHONY: help notebooks test onnx lab demo tables measure reproduce train evaluate attack lint lock clean
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ onnx:  ## detect without PyTorch, in an environment of its own that holds only r
 
 lab: $(READY)  ## open the notebooks in JupyterLab
 	JUPYTER_PREFER_ENV_PATH=1 $(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks/1_load_and_visualize.ipynb $(ARGS)
+
+demo: $(READY)  ## build the page for the browser into reports/demo/ and serve it: ARGS="--port 8001"
+	$(PY) -m tools.demo $(ARGS)
 
 tables: $(READY)  ## stored records to every page, model card, README block and figure
 	$(PY) -m tools.tables $(ARGS)

@@ -37,6 +37,8 @@ HEAD.setflags(write=False)
 
 #: Assumed distance of the camera from the face, in head units (about 90 mm): 1.1 m.
 CAMERA_DISTANCE = 12.0
+#: Place of the far side of a turned jaw; see `head_pose`.
+JAW_ON_EDGE = 0.5
 #: Number of times that the jaw is corrected with the pose found so far.
 JAW_ROUNDS = 3
 
@@ -80,7 +82,7 @@ class HeadPose:
         return self.project(HEAD[NOSE_TIP] + arms)
 
 
-def head_pose(keypoints, camera=None, jaw_on_edge: float = 0.5) -> HeadPose:
+def head_pose(keypoints, camera=None, jaw_on_edge: float = JAW_ON_EDGE) -> HeadPose:
     """Yaw, pitch and roll of a face, by fitting a fixed 3-D head to the keypoints.
 
     keypoints: (68, 2), (x, y), pixels.

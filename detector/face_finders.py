@@ -36,6 +36,7 @@ from files import atomic_path, cv2, one_line
 from geometry import box_iou, check_box, flip_image, image_box
 
 HELD_OUT_FINDER = f"{FINDER}-identity"
+MAX_BOXES, MAX_IOU = 100, 0.45
 FINDER_OUTPUTS = ("scores", "boxes")
 CELL_MULTIPLE = 32  # models.FaceFinder.multiple, which cannot be imported without PyTorch
 #: YuNet's weights (MIT licence) in OpenCV's model zoo: address, SHA-256 and size in bytes.
@@ -263,7 +264,7 @@ class NetworkFaceFinder:
         network: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]],
         long_side: int = 320,
         min_score: float = 0.15,
-        max_boxes: int = 100,
+        max_boxes: int = MAX_BOXES,
     ):
         if long_side < CELL_MULTIPLE or not 0 <= min_score <= 1 or max_boxes < 1:
             raise ValueError(
@@ -342,7 +343,7 @@ def peak_boxes(scores: np.ndarray, boxes: np.ndarray, min_score: float) -> tuple
     return found[order], their[order]
 
 
-def suppress(boxes: np.ndarray, scores: np.ndarray, max_iou: float = 0.45) -> list[int]:
+def suppress(boxes: np.ndarray, scores: np.ndarray, max_iou: float = MAX_IOU) -> list[int]:
     """Indices of the boxes (N, 4) that overlap no box of a higher score by more than max_iou.
 
     This is non-maximum suppression.

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 DEFAULT_CHECKPOINT = "heatmapnet"
 MIN_CONFIDENCE = 0.5
 BATCH = 64  # crops in one call of the network
+SAME_DISTANCE, SAME_OVERLAP = 0.15, 0.5  # of two answers for one face; see `same_face`
 MAX_BOX_SIDE = 100  # in sides of the image: a larger box is a mistake, and its crop shows next to nothing
 ONNX_OUTPUTS = ("keypoints", "confidence", "radius")
 DECIMALS, CONFIDENCE_DECIMALS = 3, 4  # of results that are written
@@ -282,9 +283,9 @@ def same_face(keypoints: np.ndarray, other: np.ndarray) -> bool:
     Their points are on average at most 0.15 face sizes apart, or one box covers more than half of the
     other, which the faces of two people hardly ever do.
     """
-    if face_distance(keypoints, other) <= 0.15:
+    if face_distance(keypoints, other) <= SAME_DISTANCE:
         return True
-    return box_overlap(box_from_keypoints(keypoints), box_from_keypoints(other)) > 0.5
+    return box_overlap(box_from_keypoints(keypoints), box_from_keypoints(other)) > SAME_OVERLAP
 
 
 def expected_error(face: Face) -> float:

@@ -26,6 +26,7 @@ from geometry import box_centre, box_from_keypoints, box_side, face_distance, fa
 from video.smoothing import KeypointSmoother, OneEuroSettings
 
 REDETECT_EVERY = 30  # frames between searches with cascades, which take longer than everything else
+REMEMBER_S = 5.0  # seconds for which a lost face keeps its id
 MIN_INSIDE = 0.5  # share of the keypoints that lie in the image
 # Distances in face sizes.
 SAME_FACE = 0.3  # faces nearer to each other than this are one
@@ -122,7 +123,7 @@ class FaceTracker:
         search_every: int = 3,
         min_confidence: float = 0.5,
         lost_after: int = 30,
-        remember_s: float = 5.0,
+        remember_s: float = REMEMBER_S,
         smooth: bool = True,
         smoothing: OneEuroSettings | None = None,
     ):
