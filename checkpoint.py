@@ -373,7 +373,8 @@ def load_checkpoint(name, device: "str | torch.device" = "cpu") -> "tuple[Keypoi
         check_model(config.model, input_size=config.input_size, **config.model_args)
         model = build_model(config.model, input_size=config.input_size, **config.model_args)
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder / CONFIG_FILE} describes no network of ours: {error}") from error
+        own = [f"; if {path} defines it, read it, then give --model-file" for path in folder.glob("*.py")]
+        raise CheckpointError(f"{folder / CONFIG_FILE}: {error}{''.join(own)}") from error
     return _with_weights(model, folder).to(device), config
 
 

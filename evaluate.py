@@ -35,6 +35,7 @@ from training.evaluation import (
 )
 from training.loop import set_malloc_options
 from training.metrics import METRICS, percent, summarise
+from training.own_network import load_model_file
 from training.photos import evaluate_photos, photo_figures
 from training.records import note_in_config, provenance, save_record
 
@@ -158,6 +159,9 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument(
         "--photos", metavar="DIR", help="a folder of photos with .pts files (68 points), instead of a split"
     )
+    parser.add_argument(
+        "--model-file", metavar="FILE", help="the Python file that registers the checkpoint's network"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object (fractions, not percent)")
     parser.add_argument("--allow-leak", action="store_true", help="measure people seen in training; marked")
     parser.add_argument("--record", action="store_true", help="store figures and per-face predictions")
@@ -170,6 +174,8 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Measure, record where asked, print, and return the exit code."""
     set_malloc_options()
+    if args.model_file:
+        load_model_file(args.model_file)
     device = check_device(args.device)
     if args.photos:
         if args.record:

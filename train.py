@@ -17,6 +17,7 @@ from data_load import SPLITS
 from files import run_command
 from training.finder import FINDER_RECIPES, FinderRecipe, train_finder
 from training.loop import check_options, train
+from training.own_network import copy_model_file, load_model_file
 from training.recipes import RECIPES, get_recipe
 
 
@@ -27,6 +28,12 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     )
     add = parser.add_argument
     names = sorted([*RECIPES, *FINDER_RECIPES])
+    add(
+        "--model-file",
+        metavar="FILE",
+        help="a Python file of your own that registers a network (CONTRIBUTING.md has a template); "
+        "--set model=NAME then takes it, and --recipe a recipe that the file adds to RECIPES",
+    )
     add("--recipe", required=True, help=f"network and training settings: {', '.join(names)}")
     add(
         "--split",
@@ -101,6 +108,8 @@ def check_writable(folder) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, save, print one line, and return the exit code."""
+    if args.model_file:
+        load_model_file(args.model_file)
     if args.recipe in FINDER_RECIPES:
         return run_finder(args, FINDER_RECIPES[args.recipe].override(changes_of(args.set)))
     recipe = get_recipe(args.recipe).override(changes_of(args.set))
@@ -124,6 +133,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.export:
         save_checkpoint(args.export, result.model, result.config, half=args.half)
+        copy_model_file(recipe.model, args.export)
     epochs = f"{len(result.history)} epochs"
     if result.config.stopped_early:
         epochs = f"{len(result.history)} of {recipe.epochs} epochs (stopped early)"

@@ -37,6 +37,7 @@ from files import atomic_path, one_line, remove_leftovers, run_lock
 from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from models import KeypointNetwork
 from training.losses import build_loss
+from training.own_network import copy_model_file, model_file_of, note_model_file
 from training.recipes import Recipe
 
 HISTORY_FIELDS = ("epoch", "learning_rate", "loss", "nme", "validation_loss", "validation_nme", "seconds")
@@ -142,8 +143,12 @@ def train(
         history: list[dict] = []
         settings = {"recipe": recipe.as_json(), "split": split, "seed": seed, "validate": validate}
         settings["training_rows"] = rows_checksum(dataset)
+        if own := model_file_of(recipe.model):
+            settings["model_file"] = own.sha256
         if resume and (folder / STATE_FILE).exists():
             history = load_state(folder, settings, network, average, optimizer)
+        if main:
+            note_model_file(recipe.model, folder)
 
         bar = tqdm(total=recipe.epochs, initial=len(history), unit="epoch", disable=not (progress and main))
         with bar, RunLog(folder, history) if main else nullcontext() as log:
@@ -202,6 +207,7 @@ def train(
         config = replace(config, epochs=len(history), stopped_early=len(history) < recipe.epochs)
         if main:
             save_checkpoint(folder / "checkpoint", result, config)
+            copy_model_file(recipe.model, folder / "checkpoint")
         accelerator.wait_for_everyone()
         return TrainResult(result.eval(), config, history, folder)
 

@@ -17,6 +17,7 @@ from data_load import LABEL_OFFSET, LABELS, Normalize, RandomCrop, Rescale, ToTe
 from models import KeypointNetwork, build_model, check_model
 from training.augment import CROP_MODES, NO_AUGMENTATION, Augmentation, RescaleIntensity, training_steps
 from training.losses import build_loss
+from training.own_network import check_runs
 from training.writeups import WRITEUPS
 
 OPTIMIZERS = ("adam", "adamw")
@@ -79,10 +80,12 @@ class Recipe:
     def check(self) -> None:
         """Check the network and the loss, which are in registries that may grow after a recipe is made.
 
-        Raises ValueError for an unknown name, and for a network that cannot be built with its arguments.
+        Raises ValueError for an unknown name, and for a network that cannot be built with its arguments or
+        does not turn its input into keypoints.
         """
         build_loss(self.loss)
         check_model(self.model, input_size=self.input_size, **self.model_args)
+        check_runs(self.model, self.input_size, **self.model_args)
 
     def build_model(self) -> KeypointNetwork:
         """The network with random weights, from PyTorch's random numbers."""
@@ -144,10 +147,13 @@ class Recipe:
         """A copy with changed fields.
 
         changes: values by field name; 'augmentation.NAME' and 'model_args.NAME' name a field within a field.
-            A value may be text, as on a command line: '3', 'true', '0.5,2'.
+            A value may be text, as on a command line: '3', 'true', '0.5,2'. Another model starts without
+            model_args: those of the recipe are for its own network.
         Raises ValueError for an unknown field, or a value that a field may not have.
         """
         recipe = self
+        if changes.get("model", self.model) != self.model:
+            recipe = replace(recipe, model_args={})
         for name, value in changes.items():
             outer, dot, inner = name.partition(".")
             if not dot:
