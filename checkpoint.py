@@ -132,12 +132,12 @@ def same_rule(owner: type, name: str) -> dict:
 def check_fields(values, prefix: str = "") -> None:
     """Check each field of a dataclass instance against its Rule.
 
-    prefix: what stands before a field's name in a message.
+    prefix: what stands before a field's name in a message. A field's default is always allowed.
     Raises ValueError, which names the field, the values it may have and the value it has.
     """
     for known in fields(values):
         rule, value = known.metadata.get("rule"), getattr(values, known.name)
-        if rule and not rule.accepts(value):
+        if rule and value is not known.default and not rule.accepts(value):
             raise ValueError(f"{prefix}{known.name} must be {rule.expected}; got {shown(value)}")
 
 

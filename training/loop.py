@@ -36,7 +36,6 @@ from data_load import FacialKeypointsDataset, load_split, training_labels
 from files import atomic_path, one_line, remove_leftovers, run_lock
 from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from models import KeypointNetwork
-from training.losses import build_loss
 from training.own_network import copy_model_file, model_file_of, note_model_file
 from training.recipes import Recipe
 
@@ -131,7 +130,7 @@ def train(
         # Convolutions are fastest with channels last, on CPU and CUDA.
         model = recipe.build_model().to(memory_format=torch.channels_last)
         start_at_mean_shape(model, dataset, train_indices)
-        loss_function = build_loss(recipe.loss)
+        loss_function = recipe.build_loss()
         optimizer = build_optimizer(recipe, model)
         model = model.to(device)
         average = MovingAverage(model, recipe.ema_decay) if recipe.ema_decay else None
