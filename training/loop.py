@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ from data_load import FacialKeypointsDataset, load_split, training_labels
 from files import atomic_path, one_line, remove_leftovers, run_lock
 from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from models import KeypointNetwork
+from training.crops import crop_problem, whole_image_scale
 from training.own_network import copy_model_file, model_file_of, note_model_file
 from training.recipes import Recipe
 
@@ -91,6 +93,7 @@ def train(
     mixed_precision: 'no', 'fp16' or 'bf16'. num_workers: processes that load images, 0 for none.
     on_epoch: called after each epoch with its history row and the network that would be saved now.
     progress: if true, a progress bar is shown. accelerator: in place of one for `mixed_precision`.
+    Warns of a recipe whose training crops and later passes do not fit together (training/crops.py).
     Raises ValueError for a value that makes no sense; TrainingError for a loss that is not finite, and for a
     run folder that is in use, damaged, not writable, or of another recipe, split, seed or data.
     """
@@ -111,6 +114,8 @@ def train(
         dataset = load_split(data_folder, split, "train", recipe.transform(), seed=seed)
         dataset.keypoints = training_labels(dataset, recipe.labels, recipe.pseudo_label_share)
         train_indices, validation_indices = split_by_identity(dataset, validate)
+        if main and (problem := crop_problem(recipe, whole_image_scale(dataset, train_indices))):
+            warnings.warn(problem, stacklevel=2)
         steps_per_epoch = len(train_indices) // recipe.batch_size
         if not steps_per_epoch:
             raise TrainingError(
