@@ -1,6 +1,7 @@
 """Train a network by a recipe:
 
     python train.py --recipe naimishnet --split identity --run runs/naimishnet-identity
+    python train.py --recipe naimishnet --data-csv faces.csv --images images/     # or --pts photos/
 
 The run folder then holds checkpoint/, history.csv, TensorBoard logs and state.pt. To go on after an
 interruption, run the same line with --resume.
@@ -9,15 +10,19 @@ interruption, run the same line with --resume.
 import argparse
 import sys
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from checkpoint import save_checkpoint
 from data_fetch import data_checksum, find_data
-from data_load import SPLITS
+from data_load import SPLITS, FacialKeypointsDataset
 from files import run_command
+from training.evaluation import CheckpointPredictor
 from training.finder import FINDER_RECIPES, FinderRecipe, train_finder
-from training.loop import check_options, train
+from training.loop import SPLITTERS, TrainResult, check_options, rows_checksum, train
+from training.own_data import read_own_data, write_parts
 from training.own_network import copy_model_file, load_model_file
+from training.photos import evaluate_photos
 from training.recipes import RECIPES, get_recipe
 
 
@@ -38,7 +43,6 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     add(
         "--split",
         choices=SPLITS,
-        default="official",
         help="the images to train on: 'identity' and 'validation' leave some people out for tests; "
         "'official' is all training images (default)",
     )
@@ -56,9 +60,9 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     add(
         "--validate",
         type=float,
-        default=0.0,
         metavar="SHARE",
-        help="share of the training people, 0 to 0.9, to leave out and measure after each epoch (default 0)",
+        help="share of the training people, 0 to 0.9, to leave out and measure after each epoch (default "
+        "0; 0.2 of your own data)",
     )
     add(
         "--minutes",
@@ -68,8 +72,20 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     add(
         "--data",
         choices=("real", "sample"),
-        default="real",
         help="'sample': train on the synthetic sample, drawn faces that need no download",
+    )
+    add(
+        "--data-csv",
+        metavar="FILE",
+        help="your own images: a CSV with a row of column names, then rows of file name, x0, y0, ... y67",
+    )
+    add("--images", metavar="DIR", help="the images of --data-csv (default: the folder of the CSV)")
+    add("--pts", metavar="DIR", help="your own images: a folder with a .pts file (68 points) beside each")
+    add(
+        "--split-by",
+        choices=("identity", "random", "none"),
+        help="what --validate holds out of your own images: people (the name up to the last '_'), single "
+        "images, or nothing (default: people where the names tell at least 5)",
     )
     add(
         "--mixed-precision",
@@ -106,6 +122,49 @@ def check_writable(folder) -> None:
         raise ValueError(f"the folder {folder} cannot be written ({reason})") from error
 
 
+@dataclass
+class Source:
+    """The images to train on: a split of the data set in `folder`, or a dataset of the user's own."""
+
+    name: str
+    folder: Path | None
+    dataset: FacialKeypointsDataset | None
+    checksum: str
+    trained_on: str
+    validate: float
+    split_by: str = "identity"
+
+
+def check_source(args: argparse.Namespace) -> None:
+    """Raise ValueError for options that do not go together."""
+    if args.data_csv or args.pts:
+        refused = {"--split": args.split, "--data": args.data}
+        for option in (name for name, value in refused.items() if value):
+            raise ValueError(f"{option} is for the data set; leave it out with --data-csv and --pts")
+        if args.split_by == "none" and args.validate:
+            raise ValueError("--validate holds images out; leave it out with --split-by none")
+    else:
+        only_own = {"--images": args.images, "--split-by": args.split_by}
+        for option in (name for name, value in only_own.items() if value):
+            raise ValueError(f"{option} is for your own data; give --data-csv or --pts too")
+
+
+def find_source(args: argparse.Namespace) -> Source:
+    """The images that the options name. Prints a table of the user's own ones."""
+    if not (args.data_csv or args.pts):
+        split, data = args.split or "official", find_data(force_sample=args.data == "sample")
+        trained_on = "sample" if data.is_sample else split
+        return Source(split, data.folder, None, data_checksum(data.folder), trained_on, args.validate or 0.0)
+    own = read_own_data(args.data_csv, args.images, args.pts, progress=True)
+    print(own.table())
+    split_by = args.split_by or own.split_by
+    own.check(split_by)
+    if split_by == "none":
+        return Source("own", None, own.dataset, rows_checksum(own.dataset), "own", 0.0)
+    share = 0.2 if args.validate is None else args.validate
+    return Source("own", None, own.dataset, rows_checksum(own.dataset), "own", share, split_by)
+
+
 def run(args: argparse.Namespace) -> int:
     """Train, save, print one line, and return the exit code."""
     if args.model_file:
@@ -113,21 +172,25 @@ def run(args: argparse.Namespace) -> int:
     if args.recipe in FINDER_RECIPES:
         return run_finder(args, FINDER_RECIPES[args.recipe].override(changes_of(args.set)))
     recipe = get_recipe(args.recipe).override(changes_of(args.set))
-    options = {"seed": args.seed, "validate": args.validate, "num_workers": args.workers}
-    check_options(recipe, minutes=args.minutes, **options)
-    run_folder = args.run or f"runs/{recipe.name}-{args.split}-{args.seed}"
+    check_source(args)
+    options = {"seed": args.seed, "num_workers": args.workers, "minutes": args.minutes}
+    check_options(recipe, validate=args.validate or 0.0, **options)
+    split = "own" if args.data_csv or args.pts else args.split or "official"
+    run_folder = args.run or f"runs/{recipe.name}-{split}-{args.seed}"
     for folder in filter(None, (run_folder, args.export)):
         check_writable(folder)
-    data = find_data(force_sample=args.data == "sample")
+    source = find_source(args)
     result = train(
         recipe,
-        data.folder,
-        split=args.split,
+        source.folder,
+        dataset=source.dataset,
+        split=source.name if source.folder else "official",
+        split_by=source.split_by,
         run_folder=run_folder,
         resume=args.resume,
-        minutes=args.minutes,
-        data_checksum=data_checksum(data.folder),
-        trained_on="sample" if data.is_sample else args.split,
+        validate=source.validate,
+        data_checksum=source.checksum,
+        trained_on=source.trained_on,
         mixed_precision=args.mixed_precision,
         **options,
     )
@@ -138,29 +201,46 @@ def run(args: argparse.Namespace) -> int:
     if result.config.stopped_early:
         epochs = f"{len(result.history)} of {recipe.epochs} epochs (stopped early)"
     nme = 100 * result.history[-1]["nme"]
-    print(f"{result.folder / 'checkpoint'}: {epochs}, training NME {nme:.2f} %")
+    print(f"{result.folder / 'checkpoint'}: {epochs}, training NME {nme:.2f} %{held_out_nme(result, source)}")
     return 0
+
+
+def held_out_nme(result: TrainResult, source: Source) -> str:
+    """The error on the held-out images of the user's own, for the last line; parts.csv gets their names."""
+    if source.dataset is None or not source.validate:
+        return ""
+    trained, held = SPLITTERS[source.split_by](source.dataset, source.validate)
+    write_parts(result.folder / "parts.csv", source.dataset, held)
+    paths, keypoints = [source.dataset.paths[i] for i in held], source.dataset.keypoints[held]
+    dataset = FacialKeypointsDataset.from_paths(paths, keypoints, cache_bytes=0)
+    evaluation = evaluate_photos(CheckpointPredictor(result.model, result.config), dataset)
+    return (
+        f", NME {100 * evaluation.figures['nme']:.2f} % on {len(held)} held-out images (by "
+        f"{source.split_by}, in the box around the points), after training on {len(trained)}"
+    )
 
 
 def run_finder(args: argparse.Namespace, recipe: FinderRecipe) -> int:
     """Train a face finder, save, print one line, and return the exit code."""
-    refused = {"--validate": args.validate, "--minutes": args.minutes}
+    refused = {"--validate": args.validate, "--minutes": args.minutes, "--data-csv": args.data_csv}
+    refused |= {"--pts": args.pts, "--images": args.images, "--split-by": args.split_by}
     refused["--mixed-precision"] = args.mixed_precision != "no"
     for option in (name for name, value in refused.items() if value):
         raise ValueError(f"{option} is not for the face finder; leave it out")
-    run_folder = args.run or f"runs/{recipe.name}-{args.split}-{args.seed}"
+    split = args.split or "official"
+    run_folder = args.run or f"runs/{recipe.name}-{split}-{args.seed}"
     for folder in filter(None, (run_folder, args.export)):
         check_writable(folder)
     data = find_data(force_sample=args.data == "sample")
     model, config, history = train_finder(
         recipe,
         data.folder,
-        split=args.split,
+        split=split,
         run_folder=run_folder,
         seed=args.seed,
         resume=args.resume,
         data_checksum=data_checksum(data.folder),
-        trained_on="sample" if data.is_sample else args.split,
+        trained_on="sample" if data.is_sample else split,
         num_workers=args.workers,
     )
     if args.export:

@@ -65,9 +65,11 @@ class TrainResult:
 
 def train(
     recipe: Recipe,
-    data_folder,
+    data_folder=None,
     *,
     split: str = "official",
+    dataset: FacialKeypointsDataset | None = None,
+    split_by: str = "identity",
     run_folder="runs/latest",
     seed: int = 0,
     resume: bool = False,
@@ -83,13 +85,16 @@ def train(
 ) -> TrainResult:
     """Train by `recipe` on the training part of `split`, and save RUN_FOLDER/checkpoint.
 
+    dataset: images of your own, in place of the data_folder and its split (training/own_data.py). Their
+        labels are taken as they are ('raw'), and batches are made smaller where there are few images.
+    split_by: 'identity' or 'random': what is held out together, people or single images.
     run_folder: must be new or empty, unless `resume` is set. No other process may train in it.
     resume: go on after the last whole epoch in run_folder, if there is one.
-    validate: share of the training identities to hold out and to measure after each epoch. Images of the
-        split's test part are never used.
+    validate: share of the training identities (or images) to hold out and to measure after each epoch. Images
+        of the split's test part are never used.
     minutes: time limit, with resumed epochs. An epoch that would not end within it is not begun.
-    data_checksum, trained_on: for the config; trained_on is `split` if not given. 'sample' stands for the
-        synthetic sample: its keypoints are exact, so its labels stay 'raw'.
+    data_checksum, trained_on: for the config; trained_on is `split`, or 'own' for a dataset, if not given.
+        'sample' stands for the synthetic sample: its keypoints are exact, so its labels stay 'raw'.
     mixed_precision: 'no', 'fp16' or 'bf16'. num_workers: processes that load images, 0 for none.
     on_epoch: called after each epoch with its history row and the network that would be saved now.
     progress: if true, a progress bar is shown. accelerator: in place of one for `mixed_precision`.
@@ -98,10 +103,14 @@ def train(
     run folder that is in use, damaged, not writable, or of another recipe, split, seed or data.
     """
     check_options(recipe, seed=seed, validate=validate, num_workers=num_workers, minutes=minutes)
+    if split_by not in SPLITTERS:
+        raise ValueError(f"split_by must be one of {', '.join(SPLITTERS)}; got {split_by!r}")
     set_malloc_options()
     accelerator = accelerator or build_accelerator(mixed_precision)
     device, main, folder = accelerator.device, accelerator.is_main_process, Path(run_folder)
-    if trained_on == "sample":
+    if dataset is not None:
+        split = trained_on = "own"
+    if trained_on in ("sample", "own"):
         recipe = replace(recipe, labels="raw")
 
     with run_lock(folder) if main else nullcontext():
@@ -111,9 +120,13 @@ def train(
             raise TrainingError(f"{folder} holds a run already; resume it (--resume) or remove it")
 
         # data
-        dataset = load_split(data_folder, split, "train", recipe.transform(), seed=seed)
+        own = dataset is not None
+        dataset = copy.copy(dataset) if own else load_split(data_folder, split, "train")
+        dataset.transform, dataset.seed = recipe.transform(), seed
         dataset.keypoints = training_labels(dataset, recipe.labels, recipe.pseudo_label_share)
-        train_indices, validation_indices = split_by_identity(dataset, validate)
+        train_indices, validation_indices = SPLITTERS[split_by](dataset, validate)
+        if own:
+            recipe = with_fitting_batches(recipe, len(train_indices))
         if main and (problem := crop_problem(recipe, whole_image_scale(dataset, train_indices))):
             warnings.warn(problem, stacklevel=2)
         steps_per_epoch = len(train_indices) // recipe.batch_size
@@ -147,8 +160,10 @@ def train(
         history: list[dict] = []
         settings = {"recipe": recipe.as_json(), "split": split, "seed": seed, "validate": validate}
         settings["training_rows"] = rows_checksum(dataset)
-        if own := model_file_of(recipe.model):
-            settings["model_file"] = own.sha256
+        if split_by != "identity":
+            settings["split_by"] = split_by
+        if model_file := model_file_of(recipe.model):
+            settings["model_file"] = model_file.sha256
         if resume and (folder / STATE_FILE).exists():
             history = load_state(folder, settings, network, average, optimizer)
         if main:
@@ -271,6 +286,21 @@ def split_by_identity(dataset: FacialKeypointsDataset, share: float) -> tuple[li
     picked = np.random.default_rng(0).permutation(names)[: round(share * len(names))]
     held = np.isin(identities, picked)
     return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
+
+
+def split_at_random(dataset: FacialKeypointsDataset, share: float) -> tuple[list[int], list[int]]:
+    """Indices to train on and indices to validate on. `share` of the images are in the second list."""
+    order = np.random.default_rng(0).permutation(len(dataset))
+    held = round(share * len(dataset))
+    return sorted(order[held:].tolist()), sorted(order[:held].tolist())
+
+
+SPLITTERS = {"identity": split_by_identity, "random": split_at_random}
+
+
+def with_fitting_batches(recipe: Recipe, images: int) -> Recipe:
+    """The recipe with batches so small that an epoch has at least four, or of 4 images for fewer than 16."""
+    return replace(recipe, batch_size=min(recipe.batch_size, max(images // 4, 4)))
 
 
 def batch_nme(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
