@@ -57,6 +57,8 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
         help="change a field of the recipe, such as epochs=3, augmentation.rotation_deg=0 or "
         "model_args.dropout=0.1; can be given several times",
     )
+    add("--epochs", type=int, metavar="N", help="as --set epochs=N; with --resume, more epochs than before")
+    add("--limit", type=int, metavar="N", help="a dry run: train on N images, 4 or more")
     add(
         "--validate",
         type=float,
@@ -172,8 +174,11 @@ def run(args: argparse.Namespace) -> int:
     if args.recipe in FINDER_RECIPES:
         return run_finder(args, FINDER_RECIPES[args.recipe].override(changes_of(args.set)))
     recipe = get_recipe(args.recipe).override(changes_of(args.set))
+    if args.epochs is not None:
+        recipe = recipe.override({"epochs": args.epochs})
     check_source(args)
     options = {"seed": args.seed, "num_workers": args.workers, "minutes": args.minutes}
+    options |= {"limit": args.limit, "mixed_precision": args.mixed_precision}
     check_options(recipe, validate=args.validate or 0.0, **options)
     split = "own" if args.data_csv or args.pts else args.split or "official"
     run_folder = args.run or f"runs/{recipe.name}-{split}-{args.seed}"
@@ -191,7 +196,6 @@ def run(args: argparse.Namespace) -> int:
         validate=source.validate,
         data_checksum=source.checksum,
         trained_on=source.trained_on,
-        mixed_precision=args.mixed_precision,
         **options,
     )
     if args.export:
@@ -223,7 +227,13 @@ def held_out_nme(result: TrainResult, source: Source) -> str:
 def run_finder(args: argparse.Namespace, recipe: FinderRecipe) -> int:
     """Train a face finder, save, print one line, and return the exit code."""
     refused = {"--validate": args.validate, "--minutes": args.minutes, "--data-csv": args.data_csv}
-    refused |= {"--pts": args.pts, "--images": args.images, "--split-by": args.split_by}
+    refused |= {
+        "--epochs": args.epochs,
+        "--limit": args.limit,
+        "--pts": args.pts,
+        "--images": args.images,
+        "--split-by": args.split_by,
+    }
     refused["--mixed-precision"] = args.mixed_precision != "no"
     for option in (name for name, value in refused.items() if value):
         raise ValueError(f"{option} is not for the face finder; leave it out")

@@ -42,8 +42,7 @@ def test_the_template_of_the_page_runs_as_printed(sample_folder, my_net, monkeyp
     source = my_net.read_bytes()
     monkeypatch.chdir(my_net.parent)
     train_line, evaluate_line = (shlex.split(line)[2:] for line in block("bash").splitlines())
-    # two steps
-    assert train_py.main([*train_line, "--set", "batch_size=12"]) == 0, capsys.readouterr().err
+    assert train_py.main(train_line) == 0, capsys.readouterr().err
     run = my_net.parent / "runs" / "my_net"
     note = json.loads((run / "model_file.json").read_text())
     assert note == {
@@ -55,7 +54,7 @@ def test_the_template_of_the_page_runs_as_printed(sample_folder, my_net, monkeyp
 
     # the class changes: the run is not continued with another network
     my_net.write_bytes(source.replace(b"width: int = 32", b"width: int = 16"))
-    assert train_py.main([*train_line, "--set", "batch_size=12", "--resume"]) == 1
+    assert train_py.main([*train_line, "--resume"]) == 1
     assert "model_file was" in capsys.readouterr().err
 
 

@@ -2,9 +2,11 @@
 
 import csv
 import ctypes
+import json
 import os
 import pickle
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -30,6 +32,7 @@ from training.loop import (
     learning_rate_at,
     run_lock,
     set_malloc_options,
+    some_of,
     split_by_identity,
     train,
 )
@@ -122,6 +125,46 @@ def test_resume_refuses_another_recipe(sample_folder, tmp_path):
         train(tiny(epochs="2"), sample_folder, seed=3, run_folder=tmp_path, resume=True, progress=False)
 
 
+def test_epochs_are_extended_where_the_schedule_is_constant(sample_folder, tmp_path):
+    again = partial(train, data_folder=sample_folder, progress=False, trained_on="sample")
+    constant = tiny(epochs="1", schedule="constant")
+    again(constant, run_folder=tmp_path / "a")
+    longer = again(constant.override({"epochs": 3}), run_folder=tmp_path / "a", resume=True)
+    assert [row["epoch"] for row in longer.history] == [1, 2, 3]
+    assert longer.config.epochs == 3
+    again(constant.override({"epochs": 3}), run_folder=tmp_path / "b")
+    assert_same_weights(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(TrainingError, match="epochs was 3 and is now 2. Epochs can be .* and 3 are done"):
+        again(constant.override({"epochs": 2}), run_folder=tmp_path / "a", resume=True)
+
+    again(tiny(epochs="1"), run_folder=tmp_path / "c")
+    with pytest.raises(TrainingError, match="this one has schedule=one_cycle, and 1 are done"):
+        again(tiny(epochs="2"), run_folder=tmp_path / "c", resume=True)
+    many = tiny(epochs="2", batch_size="8", loss="mse", passes="1")
+    with pytest.raises(TrainingError, match="batch_size was 16 and is now 8; .*; recipe.loss .*; and 1 more$"):
+        again(many, run_folder=tmp_path / "c", resume=True)
+
+
+def test_a_dry_run_takes_a_few_images(sample_folder, tmp_path):
+    result = train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, limit=8, progress=False)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    settings = json.loads(state["settings"])
+    assert (settings["limit"], settings["recipe"]["batch_size"]) == (8, 4)  # two steps
+    assert len(result.history) == 1
+    dataset = load_split(sample_folder, "official", "train")
+    picked = some_of(list(range(len(dataset))), 8)
+    assert len(picked) == 8
+    assert picked == some_of(list(range(len(dataset))), 8)
+    with pytest.raises(TrainingError, match="limit was 8 and is now null"):
+        train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, resume=True, progress=False)
+
+
+def test_progress_counts_steps_and_images(sample_folder, tmp_path, capsys):
+    train(tiny(epochs="2", batch_size="4"), sample_folder, run_folder=tmp_path, limit=8)
+    lines = capsys.readouterr().err.split("\r")
+    assert re.search(r"epoch 2/2, step 2/2: 100%.* 16\.0/16\.0 .*images/s.*NME", lines[-1]), lines[-1]
+
+
 def test_resume_refuses_changed_training_rows(sample_folder, tmp_path):
     data = shutil.copytree(sample_folder, tmp_path / "data")
     train(tiny(epochs="1"), data, run_folder=tmp_path / "run", progress=False)
@@ -192,6 +235,8 @@ def test_values_that_make_no_sense_are_refused_before_any_work(tmp_path):
         ({"seed": -1}, "seed must be a whole number"),
         ({"validate": 2}, "validate must be a number from 0 to 0.9"),
         ({"num_workers": 10**6}, "num_workers must be"),
+        ({"limit": 3}, "limit must be a whole number from 4"),
+        ({"split_by": "age"}, "split_by must be one of identity, random; got 'age'"),
     ]:
         with pytest.raises(ValueError, match=message):
             train(tiny(), nowhere, run_folder=tmp_path / "run", **options)
@@ -224,6 +269,13 @@ def test_values_that_make_no_sense_are_refused_before_any_work(tmp_path):
         (["--recipe", "nothing"], "no recipe named 'nothing'"),
         (["--seed", "-1"], "seed must be"),
         (["--workers", "-1"], "num_workers must be"),
+        (["--limit", "0"], "limit must be a whole number from 4"),
+        (["--epochs", "0"], "epochs must be a whole number from 1"),
+        pytest.param(
+            ["--mixed-precision", "fp16"],
+            "fp16 needs a GPU; on a CPU use bf16",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
         (["--minutes", "nan"], "minutes must be a positive number"),
         (["--run", "{file}/run"], "{file}/run cannot be written (Not a directory)"),
         (["--export", "{file}"], "{file} cannot be written (File exists)"),

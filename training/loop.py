@@ -43,6 +43,12 @@ from training.recipes import Recipe
 
 HISTORY_FIELDS = ("epoch", "learning_rate", "loss", "nme", "validation_loss", "validation_nme", "seconds")
 STATE_FILE, HISTORY_FILE = "state.pt", "history.csv"
+MIN_LIMIT = 4  # images of a dry run
+SHOWN = 3  # differences between two settings that a message names
+WHY_NOT_EXTENDED = (
+    "Epochs can be changed in a run with schedule=constant, to no fewer than are done; this one has "
+    "schedule={schedule}, and {done} are done. Train anew in another --run"
+)
 
 
 class TrainingError(RuntimeError):
@@ -75,6 +81,7 @@ def train(
     resume: bool = False,
     validate: float = 0.0,
     minutes: float | None = None,
+    limit: int | None = None,
     data_checksum: str = "",
     trained_on: str | None = None,
     mixed_precision: str = "no",
@@ -89,20 +96,31 @@ def train(
         labels are taken as they are ('raw'), and batches are made smaller where there are few images.
     split_by: 'identity' or 'random': what is held out together, people or single images.
     run_folder: must be new or empty, unless `resume` is set. No other process may train in it.
-    resume: go on after the last whole epoch in run_folder, if there is one.
+    resume: go on after the last whole epoch in run_folder, if there is one. With a constant schedule, the
+        recipe may have more epochs than before.
     validate: share of the training identities (or images) to hold out and to measure after each epoch. Images
         of the split's test part are never used.
     minutes: time limit, with resumed epochs. An epoch that would not end within it is not begun.
+    limit: train on so many images only, and validate on as many at most: a dry run.
     data_checksum, trained_on: for the config; trained_on is `split`, or 'own' for a dataset, if not given.
         'sample' stands for the synthetic sample: its keypoints are exact, so its labels stay 'raw'.
     mixed_precision: 'no', 'fp16' or 'bf16'. num_workers: processes that load images, 0 for none.
     on_epoch: called after each epoch with its history row and the network that would be saved now.
-    progress: if true, a progress bar is shown. accelerator: in place of one for `mixed_precision`.
+    progress: if true, a bar shows epoch, step, images per second and the time left.
+    accelerator: in place of one for `mixed_precision`.
     Warns of a recipe whose training crops and later passes do not fit together (training/crops.py).
     Raises ValueError for a value that makes no sense; TrainingError for a loss that is not finite, and for a
     run folder that is in use, damaged, not writable, or of another recipe, split, seed or data.
     """
-    check_options(recipe, seed=seed, validate=validate, num_workers=num_workers, minutes=minutes)
+    check_options(
+        recipe,
+        seed=seed,
+        validate=validate,
+        num_workers=num_workers,
+        minutes=minutes,
+        limit=limit,
+        mixed_precision=mixed_precision,
+    )
     if split_by not in SPLITTERS:
         raise ValueError(f"split_by must be one of {', '.join(SPLITTERS)}; got {split_by!r}")
     set_malloc_options()
@@ -125,7 +143,12 @@ def train(
         dataset.transform, dataset.seed = recipe.transform(), seed
         dataset.keypoints = training_labels(dataset, recipe.labels, recipe.pseudo_label_share)
         train_indices, validation_indices = SPLITTERS[split_by](dataset, validate)
-        if own:
+        if limit:
+            train_indices, validation_indices = (
+                some_of(train_indices, limit),
+                some_of(validation_indices, limit),
+            )
+        if own or limit:
             recipe = with_fitting_batches(recipe, len(train_indices))
         if main and (problem := crop_problem(recipe, whole_image_scale(dataset, train_indices))):
             warnings.warn(problem, stacklevel=2)
@@ -160,16 +183,18 @@ def train(
         history: list[dict] = []
         settings = {"recipe": recipe.as_json(), "split": split, "seed": seed, "validate": validate}
         settings["training_rows"] = rows_checksum(dataset)
-        if split_by != "identity":
-            settings["split_by"] = split_by
-        if model_file := model_file_of(recipe.model):
-            settings["model_file"] = model_file.sha256
+        # only where they are set: runs from before have no such settings
+        settings |= {"split_by": split_by} if split_by != "identity" else {}
+        settings |= {"limit": limit} if limit else {}
+        model_file = model_file_of(recipe.model)
+        settings |= {"model_file": model_file.sha256} if model_file else {}
         if resume and (folder / STATE_FILE).exists():
             history = load_state(folder, settings, network, average, optimizer)
         if main:
             note_model_file(recipe.model, folder)
 
-        bar = tqdm(total=recipe.epochs, initial=len(history), unit="epoch", disable=not (progress and main))
+        images = steps_per_epoch * recipe.batch_size
+        bar = progress_bar(recipe.epochs * images, len(history) * images, progress and main)
         with bar, RunLog(folder, history) if main else nullcontext() as log:
             for epoch in range(len(history) + 1, recipe.epochs + 1):
                 if not has_time(history, minutes):
@@ -202,6 +227,9 @@ def train(
                     optimizer.step()
                     if average:
                         average.update(network)
+                    place = f"epoch {epoch}/{recipe.epochs}, step {number + 1}/{steps_per_epoch}"
+                    bar.set_description_str(place, refresh=False)
+                    bar.update(recipe.batch_size)
                     sums += batch_sums(loss.detach(), predicted.detach(), batch["keypoints"])
 
                 loss, nme = means(accelerator.reduce(sums, "sum"))
@@ -216,8 +244,7 @@ def train(
                 if main:
                     save_state(folder, settings, network, average, optimizer, history)
                     log.add(history)
-                    bar.set_postfix_str(f"loss {loss:.4f}, NME {100 * nme:.2f} %", refresh=False)
-                    bar.update()
+                    bar.set_postfix_str(f"loss {loss:.4f}, NME {100 * nme:.2f} %")
                     if on_epoch is not None:
                         on_epoch(row, result)
                 accelerator.wait_for_everyone()
@@ -232,7 +259,14 @@ def train(
 
 
 def check_options(
-    recipe: Recipe, *, seed: int, validate: float, num_workers: int, minutes: float | None
+    recipe: Recipe,
+    *,
+    seed: int,
+    validate: float,
+    num_workers: int,
+    minutes: float | None,
+    limit: int | None = None,
+    mixed_precision: str = "no",
 ) -> None:
     """Check the values with which `train` is called.
 
@@ -242,10 +276,13 @@ def check_options(
         "seed": (seed, Rule(int, low=0, high=2**32 - 1)),
         "validate": (validate, Rule(float, low=0, high=0.9)),
         "num_workers": (num_workers, Rule(int, low=0, high=256)),
+        "limit": (MIN_LIMIT if limit is None else limit, Rule(int, low=MIN_LIMIT, high=10**9)),
     }
     for name, (value, rule) in rules.items():
         if not rule.accepts(value):
             raise ValueError(f"{name} must be {rule.expected}; got {shown(value)}")
+    if mixed_precision == "fp16" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise ValueError("mixed_precision fp16 needs a GPU; on a CPU use bf16, or no for float32")
     recipe.check_minutes(minutes)
     recipe.check()
 
@@ -293,6 +330,11 @@ def split_at_random(dataset: FacialKeypointsDataset, share: float) -> tuple[list
     order = np.random.default_rng(0).permutation(len(dataset))
     held = round(share * len(dataset))
     return sorted(order[held:].tolist()), sorted(order[:held].tolist())
+
+
+def some_of(indices: list[int], count: int) -> list[int]:
+    """At most `count` of the indices, the same ones each time, in their order."""
+    return sorted(np.random.default_rng(0).permutation(indices)[:count].tolist())
 
 
 SPLITTERS = {"identity": split_by_identity, "random": split_at_random}
@@ -373,7 +415,8 @@ def load_state(
     """Put the weights of state.pt into network, average and optimiser, and return its history.
 
     fields: the values of each row of the history.
-    Raises TrainingError if state.pt is damaged, or belongs to a run with other settings.
+    Raises TrainingError if state.pt is damaged, or belongs to a run with other settings. More epochs are no
+    other setting where the schedule is constant.
     """
     path = folder / STATE_FILE
     damaged = f"{path} is damaged; remove {folder} and train again, or use another --run"
@@ -381,11 +424,18 @@ def load_state(
         raise TrainingError(f"{path} is no regular file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = json.loads(state["settings"])
+        theirs, done = json.loads(state["settings"]), len(state["history"])
     except Exception as error:  # the reader raises a family of unrelated types
         raise TrainingError(damaged) from error
-    if changed := differences(theirs, settings):
-        raise TrainingError(f"{folder} belongs to a run with other settings: {'; '.join(changed)}")
+    changed = differences(theirs, settings)
+    if changed and not extends(theirs, settings, done):
+        more = f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+        why = ""
+        if len(changed) == 1 and "epochs" in changed[0]:
+            why = f". {WHY_NOT_EXTENDED.format(schedule=settings['recipe']['schedule'], done=done)}"
+        raise TrainingError(
+            f"{folder} belongs to a run with other settings: {'; '.join(changed[:SHOWN])}{more}{why}"
+        )
     try:
         network.load_state_dict(state["model"])
         if average:
@@ -395,6 +445,13 @@ def load_state(
         return [{name: row[name] for name in fields} for row in state["history"]]
     except Exception as error:
         raise TrainingError(damaged) from error
+
+
+def extends(before: dict, now: dict, done: int) -> bool:
+    """True if two settings differ in the epochs alone, and the run can go on to the new number of them."""
+    recipe = now["recipe"]
+    same = {**before, "recipe": {**before["recipe"], "epochs": recipe["epochs"]}} == now
+    return same and recipe["schedule"] == "constant" and recipe["epochs"] >= done
 
 
 def differences(before: dict, now: dict, prefix: str = "") -> list[str]:
@@ -413,6 +470,11 @@ def has_time(history: list[dict], minutes: float | None) -> bool:
     """True if one more epoch, as long as the last one, ends within `minutes`; true for the first one."""
     spent = [row["seconds"] for row in history]
     return minutes is None or not spent or sum(spent) + spent[-1] <= 60 * minutes
+
+
+def progress_bar(total: int, done: int, shown: bool) -> tqdm:
+    """A bar that counts images over all epochs, with images per second and the time left."""
+    return tqdm(total=total, initial=done, unit=" images", unit_scale=True, disable=not shown)
 
 
 class RunLog:
