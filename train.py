@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from checkpoint import save_checkpoint
-from data_fetch import data_checksum, find_data
+from data_fetch import DataLocation, data_checksum, find_data
 from data_load import SPLITS, FacialKeypointsDataset
-from files import run_command
+from evaluate import measure, record_provenance, record_stem
+from files import atomic_path, run_command, write_json
 from training.evaluation import CheckpointPredictor
 from training.finder import FINDER_RECIPES, FinderRecipe, train_finder
 from training.loop import SPLITTERS, TrainResult, check_options, rows_checksum, train
 from training.own_data import read_own_data, write_parts
 from training.own_network import copy_model_file, load_model_file
 from training.photos import evaluate_photos
-from training.recipes import RECIPES, get_recipe
+from training.recipes import RECIPES, Recipe, get_recipe
+from training.records import Evaluation, save_record
+from training.seeds import combine, table
 
 
 def parse_arguments(arguments=None) -> argparse.Namespace:
@@ -48,6 +51,14 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     )
     add("--run", metavar="FOLDER", help="run folder, new or empty (default runs/RECIPE-SPLIT-SEED)")
     add("--seed", type=int, default=0, help="random seed, 0 or more (default 0)")
+    add(
+        "--seeds",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="train with each of these seeds in turn, into FOLDER-N, measure them, and write mean and spread "
+        "into FOLDER-seeds (FOLDER: that of --run, or runs/RECIPE-SPLIT)",
+    )
     add("--resume", action="store_true", help="go on after the last whole epoch in the run folder")
     add(
         "--set",
@@ -126,19 +137,33 @@ def check_writable(folder) -> None:
 
 @dataclass
 class Source:
-    """The images to train on: a split of the data set in `folder`, or a dataset of the user's own."""
+    """The images to train on: a split of the data set `data`, or a dataset of the user's own."""
 
     name: str
-    folder: Path | None
+    data: DataLocation | None
     dataset: FacialKeypointsDataset | None
     checksum: str
     trained_on: str
     validate: float
     split_by: str = "identity"
 
+    def held_out(self) -> FacialKeypointsDataset | None:
+        """The images of the user's own that are not trained on, if there are any."""
+        if self.dataset is None or not self.validate:
+            return None
+        held = self.held_indices()
+        paths = [self.dataset.paths[index] for index in held]
+        return FacialKeypointsDataset.from_paths(paths, self.dataset.keypoints[held], cache_bytes=0)
+
+    def held_indices(self) -> list[int]:
+        """Indices of the images of the user's own that are not trained on."""
+        return SPLITTERS[self.split_by](self.dataset, self.validate)[1]
+
 
 def check_source(args: argparse.Namespace) -> None:
     """Raise ValueError for options that do not go together."""
+    if args.seeds and (args.export or len(set(args.seeds)) < len(args.seeds)):
+        raise ValueError("--seeds takes different numbers, and no --export, which is one checkpoint")
     if args.data_csv or args.pts:
         refused = {"--split": args.split, "--data": args.data}
         for option in (name for name, value in refused.items() if value):
@@ -156,7 +181,7 @@ def find_source(args: argparse.Namespace) -> Source:
     if not (args.data_csv or args.pts):
         split, data = args.split or "official", find_data(force_sample=args.data == "sample")
         trained_on = "sample" if data.is_sample else split
-        return Source(split, data.folder, None, data_checksum(data.folder), trained_on, args.validate or 0.0)
+        return Source(split, data, None, data_checksum(data.folder), trained_on, args.validate or 0.0)
     own = read_own_data(args.data_csv, args.images, args.pts, progress=True)
     print(own.table())
     split_by = args.split_by or own.split_by
@@ -168,30 +193,41 @@ def find_source(args: argparse.Namespace) -> Source:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, save, print one line, and return the exit code."""
+    """Train, save, print one line per run, and return the exit code."""
     if args.model_file:
         load_model_file(args.model_file)
+    changes = changes_of(args.set) | ({} if args.epochs is None else {"epochs": args.epochs})
     if args.recipe in FINDER_RECIPES:
-        return run_finder(args, FINDER_RECIPES[args.recipe].override(changes_of(args.set)))
-    recipe = get_recipe(args.recipe).override(changes_of(args.set))
-    if args.epochs is not None:
-        recipe = recipe.override({"epochs": args.epochs})
+        return run_finder(args, FINDER_RECIPES[args.recipe].override(changes))
+    recipe = get_recipe(args.recipe).override(changes)
     check_source(args)
-    options = {"seed": args.seed, "num_workers": args.workers, "minutes": args.minutes}
-    options |= {"limit": args.limit, "mixed_precision": args.mixed_precision}
-    check_options(recipe, validate=args.validate or 0.0, **options)
+    options = {"num_workers": args.workers, "minutes": args.minutes, "limit": args.limit}
+    options["mixed_precision"] = args.mixed_precision
+    seeds = args.seeds or [args.seed]
+    for seed in seeds:
+        check_options(recipe, seed=seed, validate=args.validate or 0.0, **options)
     split = "own" if args.data_csv or args.pts else args.split or "official"
-    run_folder = args.run or f"runs/{recipe.name}-{split}-{args.seed}"
-    for folder in filter(None, (run_folder, args.export)):
+    base = args.run or f"runs/{recipe.name}-{split}"
+    folders = {seed: Path(args.run if args.run and not args.seeds else f"{base}-{seed}") for seed in seeds}
+    for folder in filter(None, (*folders.values(), args.export)):
         check_writable(folder)
     source = find_source(args)
+    results = {seed: run_seed(args, recipe, source, seed, folders[seed], options) for seed in seeds}
+    if args.seeds:
+        print(write_seeds(Path(f"{base}-seeds"), results, source))
+    return 0
+
+
+def run_seed(args, recipe: Recipe, source: Source, seed: int, run_folder: Path, options: dict) -> TrainResult:
+    """Train with one seed, save, and print one line."""
     result = train(
         recipe,
-        source.folder,
+        source.data and source.data.folder,
         dataset=source.dataset,
-        split=source.name if source.folder else "official",
+        split=source.name if source.data else "official",
         split_by=source.split_by,
         run_folder=run_folder,
+        seed=seed,
         resume=args.resume,
         validate=source.validate,
         data_checksum=source.checksum,
@@ -204,36 +240,55 @@ def run(args: argparse.Namespace) -> int:
     epochs = f"{len(result.history)} epochs"
     if result.config.stopped_early:
         epochs = f"{len(result.history)} of {recipe.epochs} epochs (stopped early)"
-    nme = 100 * result.history[-1]["nme"]
-    print(f"{result.folder / 'checkpoint'}: {epochs}, training NME {nme:.2f} %{held_out_nme(result, source)}")
-    return 0
+    if args.limit:
+        epochs += f" of a dry run on {args.limit} images"
+    line = f"{result.folder / 'checkpoint'}: {epochs}, training NME {100 * result.history[-1]['nme']:.2f} %"
+    if dataset := source.held_out():
+        write_parts(result.folder / "parts.csv", source.dataset, source.held_indices())
+        nme = evaluate_photos(CheckpointPredictor(result.model, result.config), dataset).figures["nme"]
+        line += f", NME {100 * nme:.2f} % on {len(dataset)} held-out images (by {source.split_by})"
+    print(line)
+    return result
 
 
-def held_out_nme(result: TrainResult, source: Source) -> str:
-    """The error on the held-out images of the user's own, for the last line; parts.csv gets their names."""
-    if source.dataset is None or not source.validate:
-        return ""
-    trained, held = SPLITTERS[source.split_by](source.dataset, source.validate)
-    write_parts(result.folder / "parts.csv", source.dataset, held)
-    paths, keypoints = [source.dataset.paths[i] for i in held], source.dataset.keypoints[held]
-    dataset = FacialKeypointsDataset.from_paths(paths, keypoints, cache_bytes=0)
-    evaluation = evaluate_photos(CheckpointPredictor(result.model, result.config), dataset)
-    return (
-        f", NME {100 * evaluation.figures['nme']:.2f} % on {len(held)} held-out images (by "
-        f"{source.split_by}, in the box around the points), after training on {len(trained)}"
+def write_seeds(folder: Path, results: dict[int, TrainResult], source: Source) -> str:
+    """Measure the runs, write seeds.json and seeds.md into a folder, and return the table.
+
+    A split is measured on its test part, given whole images, and each run gets its record, from which
+    compare.py works. The user's own images are measured where they were held out.
+    """
+    evaluations = {}
+    for seed, result in results.items():
+        if source.data:
+            evaluations[seed] = measure_run(str(result.folder / "checkpoint"), source)
+        elif dataset := source.held_out():
+            evaluations[seed] = evaluate_photos(CheckpointPredictor(result.model, result.config), dataset)
+    record = combine(evaluations, {seed: result.history[-1]["nme"] for seed, result in results.items()})
+    leaks = " This split leaks: every person in it was trained on." if source.name == "official" else ""
+    sample = " Synthetic sample, not a result." if source.trained_on == "sample" else ""
+    text = f"{table(record)}{leaks}{sample}"
+    folder.mkdir(parents=True, exist_ok=True)
+    about = {"measured_on": source.name, "trained_on": source.trained_on, "leak": bool(leaks)}
+    write_json(folder / "seeds.json", {**about, **record})
+    with atomic_path(folder / "seeds.md") as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return f"{text}\n{folder / 'seeds.json'}"
+
+
+def measure_run(checkpoint: str, source: Source) -> Evaluation:
+    """The evaluation of a run on the test part of its split, given whole images; its record is stored."""
+    row, evaluation = measure(checkpoint, source.name, "whole", source.data, allow_leak=True, progress=True)
+    save_record(
+        record_stem(checkpoint, source.name, "whole"), row, evaluation, record_provenance(row, source.data)
     )
+    return evaluation
 
 
 def run_finder(args: argparse.Namespace, recipe: FinderRecipe) -> int:
     """Train a face finder, save, print one line, and return the exit code."""
-    refused = {"--validate": args.validate, "--minutes": args.minutes, "--data-csv": args.data_csv}
-    refused |= {
-        "--epochs": args.epochs,
-        "--limit": args.limit,
-        "--pts": args.pts,
-        "--images": args.images,
-        "--split-by": args.split_by,
-    }
+    refused = {"--validate": args.validate, "--minutes": args.minutes, "--seeds": args.seeds}
+    refused |= {"--limit": args.limit, "--data-csv": args.data_csv, "--pts": args.pts}
+    refused |= {"--images": args.images, "--split-by": args.split_by}
     refused["--mixed-precision"] = args.mixed_precision != "no"
     for option in (name for name, value in refused.items() if value):
         raise ValueError(f"{option} is not for the face finder; leave it out")
