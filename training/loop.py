@@ -474,7 +474,7 @@ def has_time(history: list[dict], minutes: float | None) -> bool:
 
 def progress_bar(total: int, done: int, shown: bool) -> tqdm:
     """A bar that counts images over all epochs, with images per second and the time left."""
-    return tqdm(total=total, initial=done, unit=" images", unit_scale=True, disable=not shown)
+    return tqdm(total=total, initial=done, unit=" images", disable=not shown)
 
 
 class RunLog:

@@ -9,9 +9,9 @@ change fields with `override`.
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
 from torch.nn import Module
-from torchvision.transforms import Compose
 
 from checkpoint import ModelConfig, check_fields, rule, same_rule
 from data_load import LABEL_OFFSET, LABELS, Normalize, RandomCrop, Rescale, ToTensor
@@ -20,6 +20,9 @@ from training.augment import CROP_MODES, NO_AUGMENTATION, Augmentation, RescaleI
 from training.losses import build_loss
 from training.own_network import check_runs
 from training.writeups import WRITEUPS
+
+if TYPE_CHECKING:
+    from torchvision.transforms import Compose
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "one_cycle")
@@ -104,8 +107,10 @@ class Recipe:
         mean = (self.input_size - 1) / 2 if self.keypoint_mean is None else self.keypoint_mean
         return mean, self.input_size / 4 if self.keypoint_std is None else self.keypoint_std
 
-    def transform(self) -> Compose:
+    def transform(self) -> "Compose":
         """The transform from a sample of the data set to an input of the network and its keypoints."""
+        from torchvision.transforms import Compose  # takes longer to import than all else here
+
         if self.crop_mode == "classic":
             steps = [Rescale(250 * self.input_size // 224), RandomCrop(self.input_size)]
             if self.augmentation != NO_AUGMENTATION:
