@@ -10,6 +10,7 @@ interruption, run the same line with --resume.
 import argparse
 import sys
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from training.photos import evaluate_photos
 from training.recipes import RECIPES, Recipe, get_recipe
 from training.records import Evaluation, save_record
 from training.seeds import combine, table
+
+WITH_PLACE = warnings.formatwarning
 
 
 def parse_arguments(arguments=None) -> argparse.Namespace:
@@ -317,11 +320,24 @@ def run_finder(args: argparse.Namespace, recipe: FinderRecipe) -> int:
     return 0
 
 
+def one_line_warning(message, category, *place) -> str:
+    """Our own warnings without the line of code, which says nothing to the user; others as usual."""
+    return (
+        f"train.py: warning: {message}\n"
+        if category is UserWarning
+        else WITH_PLACE(message, category, *place)
+    )
+
+
 def main(arguments=None) -> int:
     """Train, and return the exit code."""
     args = parse_arguments(arguments)
     again = "Run the same line with --resume to go on."
-    return run_command("train.py", lambda: run(args), debug=args.debug, interrupted=again)
+    warnings.formatwarning = one_line_warning
+    try:
+        return run_command("train.py", lambda: run(args), debug=args.debug, interrupted=again)
+    finally:
+        warnings.formatwarning = WITH_PLACE
 
 
 if __name__ == "__main__":

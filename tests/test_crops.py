@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
+import train as train_py
 from data_load import FacialKeypointsDataset
 from files import cv2
 from training.crops import crop_problem, trained_scales, whole_image_scale
@@ -66,6 +67,12 @@ def test_the_scale_of_whole_images_by_hand(tmp_path):
     keypoints[0, 0] = (20, 40)  # 20 pixels high
     dataset = FacialKeypointsDataset.from_paths([tmp_path / "a.png"], keypoints)
     assert whole_image_scale(dataset, [0]) == pytest.approx(5, rel=0.1)
+
+
+def test_train_py_prints_our_warnings_without_a_line_of_code():
+    text = train_py.one_line_warning("set passes=2", UserWarning, "training/loop.py", 1)
+    assert text == "train.py: warning: set passes=2\n"
+    assert "loop.py:1: FutureWarning: old" in train_py.one_line_warning("old", FutureWarning, "loop.py", 1)
 
 
 def test_training_warns_once_and_before_the_first_epoch(sample_folder, tmp_path):

@@ -237,6 +237,7 @@ def test_values_that_make_no_sense_are_refused_before_any_work(tmp_path):
         ({"num_workers": 10**6}, "num_workers must be"),
         ({"limit": 3}, "limit must be a whole number from 4"),
         ({"split_by": "age"}, "split_by must be one of identity, random; got 'age'"),
+        ({"dataset": 1}, "give data_folder, or a dataset of your own"),
     ]:
         with pytest.raises(ValueError, match=message):
             train(tiny(), nowhere, run_folder=tmp_path / "run", **options)
@@ -271,6 +272,10 @@ def test_values_that_make_no_sense_are_refused_before_any_work(tmp_path):
         (["--workers", "-1"], "num_workers must be"),
         (["--limit", "0"], "limit must be a whole number from 4"),
         (["--epochs", "0"], "epochs must be a whole number from 1"),
+        (["--recipe", "face_finder", "--epochs", "0"], "epochs must be a whole number from 1"),
+        (["--recipe", "face_finder", "--seeds", "1"], "--seeds is not for the face finder"),
+        (["--model-file", "{file}"], "a model file must be a Python file (.py); got {file}"),
+        (["--set", "loss_args.omega=1"], "the loss 'wing' has no argument 'omega'"),
         pytest.param(
             ["--mixed-precision", "fp16"],
             "fp16 needs a GPU; on a CPU use bf16",

@@ -121,6 +121,8 @@ def train(
         limit=limit,
         mixed_precision=mixed_precision,
     )
+    if (data_folder is None) == (dataset is None):
+        raise ValueError("give data_folder, or a dataset of your own")
     if split_by not in SPLITTERS:
         raise ValueError(f"split_by must be one of {', '.join(SPLITTERS)}; got {split_by!r}")
     set_malloc_options()
@@ -150,8 +152,10 @@ def train(
             )
         if own or limit:
             recipe = with_fitting_batches(recipe, len(train_indices))
-        if main and (problem := crop_problem(recipe, whole_image_scale(dataset, train_indices))):
-            warnings.warn(problem, stacklevel=2)
+        if main and train_indices:
+            problem = crop_problem(recipe, whole_image_scale(dataset, train_indices))
+            if problem:
+                warnings.warn(problem, stacklevel=2)
         steps_per_epoch = len(train_indices) // recipe.batch_size
         if not steps_per_epoch:
             raise TrainingError(
