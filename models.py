@@ -70,7 +70,6 @@ class KeypointNetwork(nn.Module):
 
 # --- the registry --------------------------------------------------------------------------------
 
-
 _REGISTRY: dict[str, type[KeypointNetwork]] = {}
 MODEL_FILE_MODULE = "model_file"  # the module of classes from train.py --model-file
 
