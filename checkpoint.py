@@ -132,12 +132,12 @@ def same_rule(owner: type, name: str) -> dict:
 def check_fields(values, prefix: str = "") -> None:
     """Check each field of a dataclass instance against its Rule.
 
-    prefix: what stands before a field's name in a message.
+    prefix: what stands before a field's name in a message. A field's default is always allowed.
     Raises ValueError, which names the field, the values it may have and the value it has.
     """
     for known in fields(values):
         rule, value = known.metadata.get("rule"), getattr(values, known.name)
-        if rule and not rule.accepts(value):
+        if rule and value is not known.default and not rule.accepts(value):
             raise ValueError(f"{prefix}{known.name} must be {rule.expected}; got {shown(value)}")
 
 
@@ -167,9 +167,8 @@ class ModelConfig:
     passes: how often the network runs on a face. Each pass crops around the keypoints of the pass before.
     flip_tta: if true, the last pass averages the keypoints of the crop and of the flipped crop.
     align_roll: if true, crops after the first pass are rotated so that the face is upright.
-    scheme: where the network puts the points: 'ibug', as people do, or 'dataset', as the labels do.
-    label_offset: shift (x, y) of the labels that was removed before training, in inter-ocular distances.
-        Only errors against labels of the data set need both (`data_load.to_labels`).
+    scheme, label_offset: where the network puts the points: 'ibug', as people do, or 'dataset', as the labels
+        do, without their shift (x, y) in inter-ocular distances. Only `data_load.to_labels` needs them.
     trained_on: 'official', 'identity', 'validation', 'sample' or 'own'.
     recipe, epochs, seed: the recipe's name, the epochs that were trained, the random seed.
     stopped_early: true if a time limit ended the training before the recipe's epochs were done.
@@ -375,7 +374,8 @@ def load_checkpoint(name, device: "str | torch.device" = "cpu") -> "tuple[Keypoi
         check_model(config.model, input_size=config.input_size, **config.model_args)
         model = build_model(config.model, input_size=config.input_size, **config.model_args)
     except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{folder / CONFIG_FILE} describes no network of ours: {error}") from error
+        own = [f"; if {path} defines it, read it, then give --model-file" for path in folder.glob("*.py")]
+        raise CheckpointError(f"{folder / CONFIG_FILE}: {error}{''.join(own)}") from error
     return _with_weights(model, folder).to(device), config
 
 

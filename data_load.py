@@ -37,10 +37,11 @@ MAX_COORDINATE = 1e6  # pixels; no image is so large
 # --- files --------------------------------------------------------------------------------------
 
 
-def read_keypoints_csv(csv_file) -> tuple[list[str], np.ndarray]:
+def read_keypoints_csv(csv_file, skipped: list | None = None) -> tuple[list[str], np.ndarray]:
     """File names and keypoints (N, 68, 2) float32 in pixels from a CSV.
 
     csv_file: a first row of column names, then one row per image: file name, x0, y0, x1, y1, ... x67, y67.
+    skipped: if given, a wrong row is left out, and its file name and what is wrong are added to this list.
     Warns of file names that are listed more than once.
     Raises FileNotFoundError, or ValueError with row and column for a file without the row of names, a row
     of another length, a coordinate that is no finite number or lies far outside any image, and for a face
@@ -58,9 +59,21 @@ def read_keypoints_csv(csv_file) -> tuple[list[str], np.ndarray]:
     if not rows:
         raise ValueError(f"{csv_file} is empty")
     _check_row_of_names(csv_file, rows[0][1])
+    if skipped is not None:
+        rows[1:] = [row for row in rows[1:] if not _is_skipped(*row, skipped)]
     names = [row[0] for _, row in rows[1:]]
     places = [f"{csv_file}, row {number}" for number, _ in rows[1:]]
-    values = [_coordinates(place, row) for place, (_, row) in zip(places, rows[1:], strict=True)]
+    keypoints = _keypoints_of_rows(places, [row for _, row in rows[1:]])
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        shown = ", ".join(twice[:3])
+        warnings.warn(f"{csv_file} lists {len(twice)} images more than once: {shown}", stacklevel=2)
+    return names, keypoints.astype(np.float32)
+
+
+def _keypoints_of_rows(places: list[str], rows: list[list[str]]) -> np.ndarray:
+    """Keypoints (N, 68, 2) of N rows. places: their names for errors. Raises ValueError for a wrong row."""
+    values = [_coordinates(place, row) for place, row in zip(places, rows, strict=True)]
     keypoints = np.array(values, dtype=np.float64).reshape(-1, NUM_KEYPOINTS, 2)
     wild = np.argwhere(~(np.abs(keypoints) <= MAX_COORDINATE).reshape(len(places), -1))  # NaN as well
     if len(wild):
@@ -69,11 +82,18 @@ def read_keypoints_csv(csv_file) -> tuple[list[str], np.ndarray]:
             f"{places[row]}, column {column + 2}: {values[row][column]} is no coordinate in an image"
         )
     _check_faces(keypoints, places)
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        shown = ", ".join(twice[:3])
-        warnings.warn(f"{csv_file} lists {len(twice)} images more than once: {shown}", stacklevel=2)
-    return names, keypoints.astype(np.float32)
+    return keypoints
+
+
+def _is_skipped(number: int, row: list[str], skipped: list) -> bool:
+    """True for a wrong row; its file name and what is wrong are then added to `skipped`."""
+    place = f"row {number}"
+    try:
+        _keypoints_of_rows([place], [row])
+    except ValueError as error:
+        skipped.append((f"{row[0]} ({place})", str(error).removeprefix(place).lstrip(" ,:")))
+        return True
+    return False
 
 
 def _check_row_of_names(csv_file: Path, row: list[str]) -> None:
@@ -293,8 +313,8 @@ class FacialKeypointsDataset(Dataset):
 
 
 def identity_of(name: str) -> str:
-    """The identity in a file name of the data set: `Abdullah_Gul_31.jpg` is `Abdullah_Gul`."""
-    return Path(name).stem.rpartition("_")[0]
+    """The identity in a file name: `Abdullah_Gul_31.jpg` is `Abdullah_Gul`. Without '_', the whole name."""
+    return Path(name).stem.rpartition("_")[0] or Path(name).stem
 
 
 # --- splits ------------------------------------------------------------------------------

@@ -2,12 +2,14 @@
 
     python evaluate.py heatmapnet-identity --split identity --faces whole
     python evaluate.py constant --split identity --faces haar --json
-    python evaluate.py heatmapnet --photos FOLDER
+    python evaluate.py heatmapnet --pts FOLDER
+    python evaluate.py heatmapnet --csv faces.csv --images FOLDER
 
 Baselines: `constant` (the mean shape of the training images) and `nearest` (the labels of the training
-image with the nearest pixels). `--photos` measures on photos with hand-made points (a .pts file beside each),
-in the box around them. `--record` stores figures and per-face predictions in CHECKPOINT/records/, from which
-`make tables` makes tables and plots without weights. The protocols: benchmarks/README.md.
+image with the nearest pixels). `--pts` (or `--photos`) and `--csv` measure on images of your own, in the box
+around their points, and print which ones were skipped and why. `--record` stores figures and per-face
+predictions in CHECKPOINT/records/, from which `make tables` makes tables and plots without weights. The
+protocols: benchmarks/README.md.
 """
 
 import argparse
@@ -35,6 +37,8 @@ from training.evaluation import (
 )
 from training.loop import set_malloc_options
 from training.metrics import METRICS, percent, summarise
+from training.own_data import read_own_data
+from training.own_network import load_model_file
 from training.photos import evaluate_photos, photo_figures
 from training.records import note_in_config, provenance, save_record
 
@@ -77,13 +81,15 @@ def load_predictor(name: str, device: str = "cpu") -> tuple:
     return predictor, {**about, "whole_view": predictor.config.whole_view}
 
 
-def measure_photos(name: str, folder, *, device: str = "cpu", progress: bool = False) -> dict:
+def measure_photos(name: str, folder, *, photos=None, device: str = "cpu", progress: bool = False) -> dict:
     """The row of a checkpoint or baseline on a folder of photos, each with a .pts file beside it.
 
+    photos: a FacialKeypointsDataset in place of the folder's photos; the row names `folder` all the same.
     A baseline is fitted on the training images of `official`. Raises FileNotFoundError where the folder holds
     no such photos, ValueError for a file that is not 68 points.
     """
-    photos = FacialKeypointsDataset.from_pts(folder, cache_bytes=0)
+    if photos is None:
+        photos = FacialKeypointsDataset.from_pts(folder, cache_bytes=0)
     predictor, about = load_predictor(name, device)
     if name in BASELINES:
         predictor.fit(load_split(find_data().folder, "official", "train"), "label_box")
@@ -156,7 +162,14 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument("--split", choices=SPLITS, default="identity")
     parser.add_argument("--faces", choices=FACES, default="whole")
     parser.add_argument(
-        "--photos", metavar="DIR", help="a folder of photos with .pts files (68 points), instead of a split"
+        "--pts", "--photos", metavar="DIR", help="images of your own with .pts files (68 points) beside them"
+    )
+    parser.add_argument(
+        "--csv", metavar="FILE", help="images of your own: a CSV of file name, x0, y0, ... x67, y67"
+    )
+    parser.add_argument("--images", metavar="DIR", help="the images of --csv (default: the CSV's folder)")
+    parser.add_argument(
+        "--model-file", metavar="FILE", help="the Python file that registers the checkpoint's network"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object (fractions, not percent)")
     parser.add_argument("--allow-leak", action="store_true", help="measure people seen in training; marked")
@@ -170,11 +183,17 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
 def run(args: argparse.Namespace) -> int:
     """Measure, record where asked, print, and return the exit code."""
     set_malloc_options()
+    if args.model_file:
+        load_model_file(args.model_file)
     device = check_device(args.device)
-    if args.photos:
+    if args.pts or args.csv or args.images:
         if args.record:
-            raise ValueError("--record stores measurements of a split; leave it out with --photos")
-        row = measure_photos(args.checkpoint, args.photos, device=device, progress=not args.json)
+            raise ValueError("--record stores measurements of a split; leave it out with --pts and --csv")
+        own = read_own_data(args.csv, args.images, args.pts, progress=not args.json)
+        print(own.table(), file=sys.stderr if args.json else sys.stdout)
+        own.check("random", min_images=1)
+        options = {"photos": own.dataset, "device": device, "progress": not args.json}
+        row = measure_photos(args.checkpoint, args.csv or args.pts, **options)
         print(json.dumps(row) if args.json else describe(row))
         return 0
     data = find_data(force_sample=args.data == "sample")

@@ -39,6 +39,7 @@ from files import atomic_path, remove_leftovers, run_command
 from geometry import whole_image_matrix
 from models import FaceFinder
 from training.composites import CompositeScenes
+from training.own_network import load_model_file
 
 CALIBRATION_IMAGES = 128
 MIN_HALF_SIZE = 1024  # values; float16 saves next to nothing in smaller weights
@@ -229,6 +230,8 @@ def export_checkpoint(name: str, data_folder, only: str | None = None) -> list[P
 
 def run(args: argparse.Namespace) -> int:
     """Export, print the files that were written, and return the exit code."""
+    if args.model_file:
+        load_model_file(args.model_file)
     find_checkpoint(args.checkpoint)  # before the data, which may have to be downloaded
     data_folder = None if args.only else find_data().folder
     try:
@@ -247,6 +250,9 @@ def main(arguments=None) -> int:
     parser.add_argument("checkpoint", help="folder, name in saved_models/, or OWNER/NAME on the hub")
     parser.add_argument(
         "--only", choices=[ONNX_FILES[0]], help="write model.onnx alone; model-int8.onnx needs the data set"
+    )
+    parser.add_argument(
+        "--model-file", metavar="FILE", help="the Python file that registers the checkpoint's network"
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     args = parser.parse_args(arguments)

@@ -6,8 +6,8 @@
 Every network takes (B, 1, S, S) float32 gray and returns (B, 68, 2): x and y as `Normalize` scales them.
 S is `model.input_size`, chosen when the network is built, and at least the class's `min_size`.
 
-To add a network: subclass KeypointNetwork in this file, with `@register("name")` above it. The tests of
-tests/test_models.py then run on it too.
+To add a network: subclass KeypointNetwork with `@register("name")` above it, in a file of your own, in a
+notebook or in this file, where tests/test_models.py tests it too (CONTRIBUTING.md).
 """
 
 import inspect
@@ -29,14 +29,14 @@ MAX_PARAMETERS = 500_000_000  # 2 GB of float32
 class KeypointNetwork(nn.Module):
     """The base class of all networks: it checks the input and shapes the output.
 
-    A subclass sets default_size and min_size, and defines `_features`.
+    A subclass defines `_features`, and sets default_size and min_size where they are others.
 
     input_size: side of the input in pixels; default_size if not given.
     Raises ValueError for less than min_size.
     """
 
-    default_size: int  # input size of the source, or ours if the source states none
-    min_size: int  # smallest input size that leaves the last layer a pixel
+    default_size: int = 96  # input size of the source, or ours if the source states none
+    min_size: int = 8  # smaller inputs are refused; here the smallest that leaves the last layer a pixel
     registered_name: str
 
     def __init__(self, input_size: int | None = None):
@@ -70,19 +70,22 @@ class KeypointNetwork(nn.Module):
 
 # --- the registry --------------------------------------------------------------------------------
 
-
 _REGISTRY: dict[str, type[KeypointNetwork]] = {}
+MODEL_FILE_MODULE = "model_file"  # the module of classes from train.py --model-file
 
 
 def register(name: str):
     """Class decorator: makes a network known to `build_model` under `name`.
 
-    Raises ValueError if there is a network of that name.
+    A class of a notebook, of a model file, or of a module that is loaded again replaces the one before.
+    Raises ValueError if another class has that name.
     """
 
     def add(network):
-        if name in _REGISTRY:
-            raise ValueError(f"a network named {name!r} is registered already")
+        old, own = _REGISTRY.get(name, network), {"__main__", MODEL_FILE_MODULE}
+        same = (old.__module__, old.__qualname__) == (network.__module__, network.__qualname__)
+        if not same and not {old.__module__, network.__module__} <= own:
+            raise ValueError(f"a network named {name!r} is registered already, in {old.__module__}")
         _REGISTRY[name] = network
         network.registered_name = name
         return network

@@ -2,9 +2,11 @@
 
 import csv
 import ctypes
+import json
 import os
 import pickle
 import platform
+import re
 import shutil
 import signal
 import subprocess
@@ -30,10 +32,11 @@ from training.loop import (
     learning_rate_at,
     run_lock,
     set_malloc_options,
+    some_of,
     split_by_identity,
     train,
 )
-from training.losses import LOSSES, WingLoss, build_loss
+from training.losses import LOSSES, AdaptiveWingLoss, WingLoss, build_loss
 from training.recipes import RECIPES, Recipe, get_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -122,6 +125,46 @@ def test_resume_refuses_another_recipe(sample_folder, tmp_path):
         train(tiny(epochs="2"), sample_folder, seed=3, run_folder=tmp_path, resume=True, progress=False)
 
 
+def test_epochs_are_extended_where_the_schedule_is_constant(sample_folder, tmp_path):
+    again = partial(train, data_folder=sample_folder, progress=False, trained_on="sample")
+    constant = tiny(epochs="1", schedule="constant")
+    again(constant, run_folder=tmp_path / "a")
+    longer = again(constant.override({"epochs": 3}), run_folder=tmp_path / "a", resume=True)
+    assert [row["epoch"] for row in longer.history] == [1, 2, 3]
+    assert longer.config.epochs == 3
+    again(constant.override({"epochs": 3}), run_folder=tmp_path / "b")
+    assert_same_weights(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(TrainingError, match="epochs was 3 and is now 2. Epochs can be .* and 3 are done"):
+        again(constant.override({"epochs": 2}), run_folder=tmp_path / "a", resume=True)
+
+    again(tiny(epochs="1"), run_folder=tmp_path / "c")
+    with pytest.raises(TrainingError, match="this one has schedule=one_cycle, and 1 are done"):
+        again(tiny(epochs="2"), run_folder=tmp_path / "c", resume=True)
+    many = tiny(epochs="2", batch_size="8", loss="mse", passes="1")
+    with pytest.raises(TrainingError, match="batch_size was 16 and is now 8; .*recipe.loss .*; and 1 more$"):
+        again(many, run_folder=tmp_path / "c", resume=True)
+
+
+def test_a_dry_run_takes_a_few_images(sample_folder, tmp_path):
+    result = train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, limit=8, progress=False)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    settings = json.loads(state["settings"])
+    assert (settings["limit"], settings["recipe"]["batch_size"]) == (8, 4)  # two steps
+    assert len(result.history) == 1
+    dataset = load_split(sample_folder, "official", "train")
+    picked = some_of(list(range(len(dataset))), 8)
+    assert len(picked) == 8
+    assert picked == some_of(list(range(len(dataset))), 8)
+    with pytest.raises(TrainingError, match="limit was 8 and is now null"):
+        train(tiny(epochs="1"), sample_folder, run_folder=tmp_path, resume=True, progress=False)
+
+
+def test_progress_counts_steps_and_images(sample_folder, tmp_path, capsys):
+    train(tiny(epochs="2", batch_size="4"), sample_folder, run_folder=tmp_path, limit=8)
+    lines = capsys.readouterr().err.split("\r")
+    assert re.search(r"epoch 2/2, step 2/2: 100%.* 16/16 .*images/s.*NME", lines[-1]), lines[-1]
+
+
 def test_resume_refuses_changed_training_rows(sample_folder, tmp_path):
     data = shutil.copytree(sample_folder, tmp_path / "data")
     train(tiny(epochs="1"), data, run_folder=tmp_path / "run", progress=False)
@@ -192,6 +235,9 @@ def test_values_that_make_no_sense_are_refused_before_any_work(tmp_path):
         ({"seed": -1}, "seed must be a whole number"),
         ({"validate": 2}, "validate must be a number from 0 to 0.9"),
         ({"num_workers": 10**6}, "num_workers must be"),
+        ({"limit": 3}, "limit must be a whole number from 4"),
+        ({"split_by": "age"}, "split_by must be one of identity, random; got 'age'"),
+        ({"dataset": 1}, "give data_folder, or a dataset of your own"),
     ]:
         with pytest.raises(ValueError, match=message):
             train(tiny(), nowhere, run_folder=tmp_path / "run", **options)
@@ -199,6 +245,12 @@ def test_values_that_make_no_sense_are_refused_before_any_work(tmp_path):
         ({"model_args.foo": "1"}, "no argument 'foo'"),
         ({"model": "resnet"}, "no network named 'resnet'"),
         ({"loss": "huber"}, "no loss named 'huber'; there are mse"),
+        ({"loss_args.omega": "1"}, "the loss 'wing' has no argument 'omega'; its arguments are width, curv"),
+        ({"loss": "mse", "loss_args": '{"reduction": "sum"}'}, "'mse' has no .*; it has no arguments"),
+        ({"loss": "smooth_l1", "loss_args.beta": "-1"}, "beta of the loss 'smooth_l1' must be a number, 0"),
+        ({"loss": "adaptive_wing", "loss_args.alpha": "2"}, "'adaptive_wing' cannot be built .*above 2"),
+        ({"loss_args.width": "wide"}, "width of the loss 'wing' must be a number"),
+        ({"loss_args": "wide"}, "loss_args must be an object"),
         ({"input_size": "16"}, "input_size of at least 27, got 16"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -218,6 +270,17 @@ def test_values_that_make_no_sense_are_refused_before_any_work(tmp_path):
         (["--recipe", "nothing"], "no recipe named 'nothing'"),
         (["--seed", "-1"], "seed must be"),
         (["--workers", "-1"], "num_workers must be"),
+        (["--limit", "0"], "limit must be a whole number from 4"),
+        (["--epochs", "0"], "epochs must be a whole number from 1"),
+        (["--recipe", "face_finder", "--epochs", "0"], "epochs must be a whole number from 1"),
+        (["--recipe", "face_finder", "--seeds", "1"], "--seeds is not for the face finder"),
+        (["--model-file", "{file}"], "a model file must be a Python file (.py); got {file}"),
+        (["--set", "loss_args.omega=1"], "the loss 'wing' has no argument 'omega'"),
+        pytest.param(
+            ["--mixed-precision", "fp16"],
+            "fp16 needs a GPU; on a CPU use bf16",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
         (["--minutes", "nan"], "minutes must be a positive number"),
         (["--run", "{file}/run"], "{file}/run cannot be written (Not a directory)"),
         (["--export", "{file}"], "{file} cannot be written (File exists)"),
@@ -356,6 +419,33 @@ def test_wing_loss_by_hand():
     assert wing(zero + 9.9999, zero).item() == pytest.approx(wing(zero + 10.0001, zero).item(), abs=1e-3)
 
 
+def test_adaptive_wing_by_hand():
+    loss = AdaptiveWingLoss(omega=10, theta=4, epsilon=2, alpha=3)  # the power is 2
+    zero = torch.zeros(1, 1, 2, dtype=torch.float64)
+    assert loss(zero, zero).item() == 0
+    assert loss(zero + 2, zero).item() == pytest.approx(10 * np.log(2))
+    assert loss(zero - 3, zero).item() == pytest.approx(10 * np.log(1 + 9 / 4))
+    # the slope of 10 ln(1 + e^2 / 4) is 10 (e / 2) / (1 + e^2 / 4), which is 4 at theta
+    assert loss(zero + 6, zero).item() == pytest.approx(10 * np.log(5) + 4 * (6 - 4))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"omega": 14, "theta": 0.5, "epsilon": 1}])
+def test_the_gradient_of_adaptive_wing_is_continuous(arguments):
+    loss = AdaptiveWingLoss(**arguments)
+    theta = arguments.get("theta", 0.16)
+
+    def gradient(error):
+        predicted = torch.full((1,), error, dtype=torch.float64, requires_grad=True)
+        loss(predicted, torch.zeros(1, dtype=torch.float64)).backward()
+        return predicted.grad.item()
+
+    assert gradient(theta - 1e-9) == pytest.approx(gradient(theta + 1e-9), rel=1e-6)
+    assert gradient(theta + 1e-9) == pytest.approx(loss.slope)
+    assert gradient(0.0) == 0
+    assert gradient(-1e-3) == -gradient(1e-3)
+    assert 0 < gradient(1e-30) < 0.01 * gradient(0.01)  # wing has its largest gradient here
+
+
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_losses_are_zero_at_the_truth_and_have_gradients(name):
     loss, true = build_loss(name), torch.randn(2, 68, 2)
@@ -426,12 +516,45 @@ def test_override_parses_types_and_dots():
     assert get_recipe("naimishnet").epochs != 3  # the original is untouched
 
 
+def test_arguments_belong_to_their_network_and_loss():
+    recipe = get_recipe("naimishnet").override({"loss": "adaptive_wing", "loss_args.omega": "0.2"})
+    assert recipe.loss_args == {"omega": 0.2}
+    assert recipe.build_loss().omega == 0.2
+    assert recipe.override({"loss_args": '{"theta": 0.1}'}).build_loss().theta == 0.1
+    assert recipe.override({"loss": "wing"}).loss_args == {}
+    both = recipe.override({"model_args.width": "16", "model": "heatmapnet"})
+    assert both.model_args == {"width": 16}
+    assert recipe.override({"model": "heatmapnet"}).model_args == {}
+    assert recipe.override({"model": "naimishnet"}).model_args == {"dropout": 0.2}
+
+
+def test_a_recipe_without_loss_arguments_is_written_as_before_there_were_any():
+    recipe = get_recipe("heatmapnet")
+    assert "loss_args" not in recipe.as_json()
+    assert recipe.override({"loss_args.width": 0.2}).as_json()["loss_args"] == {"width": 0.2}
+
+
+def test_mean_and_std_of_keypoints_follow_the_input_size_unless_set():
+    recipe = get_recipe("naimishnet").override({"input_size": "128"})
+    assert recipe.keypoint_scale() == (63.5, 32.0)
+    assert recipe.override({"keypoint_mean": "60"}).keypoint_scale() == (60.0, 32.0)
+    config = recipe.config()
+    assert (config.keypoint_mean, config.keypoint_std) == (63.5, 32.0)
+    assert (recipe.as_json()["keypoint_mean"], recipe.as_json()["keypoint_std"]) == (63.5, 32.0)
+    sample = {"image": np.zeros((100, 100, 3), np.uint8), "keypoints": np.full((68, 2), 49.5, np.float32)}
+    sample["keypoints"][0] = 24.5  # so that there is a box
+    shifted = recipe.override({"crop_mode": "whole", "augmentation.rotation_deg": 0}).transform()(sample)
+    assert shifted["keypoints"].shape == (68, 2)
+    with pytest.raises(ValueError, match="keypoint_std must be a number"):
+        recipe.override({"keypoint_std": "0"})
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"epoch": "3"}, "no field 'epoch'.*epochs"),
         ({"augmentation.colour": "1"}, "no field 'augmentation.colour'"),
-        ({"epochs.more": "1"}, "no field 'epochs.more'; only augmentation and model_args have fields"),
+        ({"epochs.more": "1"}, "no field 'epochs.more'; only augmentation, model_args and loss_args have"),
         ({"augmentation": "3"}, "set augmentation.NAME"),
         *(
             ({name: text}, f"{name} must be .*; got ")
@@ -482,7 +605,8 @@ def test_training_csv_row_is_what_the_network_is_trained_on(sample_folder):
     names, keypoints = read_keypoints_csv(sample_folder / "training_frames_keypoints.csv")
     height, width = dataset.image(0).shape[:2]
     assert dataset.paths[0].name == names[0]
-    crop = dataset[0]["keypoints"].numpy() * recipe.keypoint_std + recipe.keypoint_mean
+    mean, std = recipe.keypoint_scale()
+    crop = dataset[0]["keypoints"].numpy() * std + mean
     side = max(height, width)
     back = (crop + 0.5) * side / 32 - 0.5 - np.array([(side - width) / 2, (side - height) / 2])
     np.testing.assert_allclose(back, keypoints[0], atol=1e-2)

@@ -173,10 +173,8 @@ def test_each_ablation_changes_what_it_says():
     assert changed.pop("base") == changed.pop("constant") == set()
     for name, fields in changed.items():
         assert fields == set(ablation_records.ROWS[name].fields), name
-    scale = 224 / 96
-    large = ablation_records.ROWS["224px"].recipe
-    assert large.keypoint_std == pytest.approx(scale * ablation_records.BASE.keypoint_std)
-    assert large.keypoint_mean == (224 - 1) / 2
+    assert ablation_records.BASE.keypoint_scale() == ((96 - 1) / 2, 96 / 4)
+    assert ablation_records.ROWS["224px"].recipe.keypoint_scale() == ((224 - 1) / 2, 224 / 4)
 
 
 @pytest.fixture

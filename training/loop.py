@@ -18,6 +18,7 @@ import hashlib
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -45,11 +46,18 @@ from data_load import FacialKeypointsDataset, load_split, training_labels
 from files import atomic_path, one_line, remove_leftovers, run_lock
 from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from models import KeypointNetwork
-from training.losses import build_loss
+from training.crops import crop_problem, whole_image_scale
+from training.own_network import copy_model_file, model_file_of, note_model_file
 from training.recipes import Recipe
 
 HISTORY_FIELDS = ("epoch", "learning_rate", "loss", "nme", "validation_loss", "validation_nme", "seconds")
 STATE_FILE, HISTORY_FILE = "state.pt", "history.csv"
+MIN_LIMIT = 4  # images of a dry run
+SHOWN = 3  # differences between two settings that a message names
+WHY_NOT_EXTENDED = (
+    "Epochs can be changed in a run with schedule=constant, to no fewer than are done; this one has "
+    "schedule={schedule}, and {done} are done. Train anew in another --run"
+)
 
 
 class TrainingError(RuntimeError):
@@ -72,14 +80,17 @@ class TrainResult:
 
 def train(
     recipe: Recipe,
-    data_folder,
+    data_folder=None,
     *,
     split: str = "official",
+    dataset: FacialKeypointsDataset | None = None,
+    split_by: str = "identity",
     run_folder="runs/latest",
     seed: int = 0,
     resume: bool = False,
     validate: float = 0.0,
     minutes: float | None = None,
+    limit: int | None = None,
     data_checksum: str = "",
     trained_on: str | None = None,
     mixed_precision: str = "no",
@@ -91,26 +102,47 @@ def train(
 ) -> TrainResult:
     """Train by `recipe` on the training part of `split`, and save RUN_FOLDER/checkpoint.
 
+    dataset: images of your own, in place of the data_folder and its split (training/own_data.py). Their
+        labels are taken as they are ('raw'), and batches are made smaller where there are few images.
+    split_by: 'identity' or 'random': what is held out together, people or single images.
     run_folder: must be new or empty, unless `resume` is set. No other process may train in it.
-    resume: go on after the last whole epoch in run_folder, if there is one.
-    validate: share of the training identities to hold out and to measure after each epoch. Images of the
-        split's test part are never used.
+    resume: go on after the last whole epoch in run_folder, if there is one. With a constant schedule, the
+        recipe may have more epochs than before.
+    validate: share of the training identities (or images) to hold out and to measure after each epoch. Images
+        of the split's test part are never used.
     minutes: time limit, with resumed epochs. An epoch that would not end within it is not begun.
-    data_checksum, trained_on: for the config; trained_on is `split` if not given. 'sample' stands for the
-        synthetic sample: its keypoints are exact, so its labels stay 'raw'.
+    limit: train on so many images only, and validate on as many at most: a dry run.
+    data_checksum, trained_on: for the config; trained_on is `split`, or 'own' for a dataset, if not given.
+        'sample' stands for the synthetic sample: its keypoints are exact, so its labels stay 'raw'.
     mixed_precision: 'no', 'fp16' or 'bf16'. num_workers: processes that load images, 0 for none.
     start_from: a checkpoint, by folder or name; training starts with its weights in place of random ones. It
         must have the recipe's network, and must not know the people that `split` tests.
     on_epoch: called after each epoch with its history row and the network that would be saved now.
-    progress: if true, a progress bar is shown. accelerator: in place of one for `mixed_precision`.
+    progress: if true, a bar shows epoch, step, images per second and the time left.
+    accelerator: in place of one for `mixed_precision`.
+    Warns of a recipe whose training crops and later passes do not fit together (training/crops.py).
     Raises ValueError for a value that makes no sense; TrainingError for a loss that is not finite, and for a
     run folder that is in use, damaged, not writable, or of another recipe, split, seed or data.
     """
-    check_options(recipe, seed=seed, validate=validate, num_workers=num_workers, minutes=minutes)
+    check_options(
+        recipe,
+        seed=seed,
+        validate=validate,
+        num_workers=num_workers,
+        minutes=minutes,
+        limit=limit,
+        mixed_precision=mixed_precision,
+    )
+    if (data_folder is None) == (dataset is None):
+        raise ValueError("give data_folder, or a dataset of your own")
+    if split_by not in SPLITTERS:
+        raise ValueError(f"split_by must be one of {', '.join(SPLITTERS)}; got {split_by!r}")
     set_malloc_options()
     accelerator = accelerator or build_accelerator(mixed_precision)
     device, main, folder = accelerator.device, accelerator.is_main_process, Path(run_folder)
-    if trained_on == "sample":
+    if dataset is not None:
+        split = trained_on = "own"
+    if trained_on in ("sample", "own"):
         recipe = replace(recipe, labels="raw")
 
     with run_lock(folder) if main else nullcontext():
@@ -120,9 +152,22 @@ def train(
             raise TrainingError(f"{folder} holds a run already; resume it (--resume) or remove it")
 
         # data
-        dataset = load_split(data_folder, split, "train", recipe.transform(), seed=seed)
+        own = dataset is not None
+        dataset = copy.copy(dataset) if own else load_split(data_folder, split, "train")
+        dataset.transform, dataset.seed = recipe.transform(), seed
         dataset.keypoints = training_labels(dataset, recipe.labels, recipe.pseudo_label_share)
-        train_indices, validation_indices = split_by_identity(dataset, validate)
+        train_indices, validation_indices = SPLITTERS[split_by](dataset, validate)
+        if limit:
+            train_indices, validation_indices = (
+                some_of(train_indices, limit),
+                some_of(validation_indices, limit),
+            )
+        if own or limit:
+            recipe = with_fitting_batches(recipe, len(train_indices))
+        if main and train_indices:
+            problem = crop_problem(recipe, whole_image_scale(dataset, train_indices))
+            if problem:
+                warnings.warn(problem, stacklevel=2)
         steps_per_epoch = len(train_indices) // recipe.batch_size
         if not steps_per_epoch:
             raise TrainingError(
@@ -145,7 +190,7 @@ def train(
             load_initial_weights(model, start_from, split)
         else:
             start_at_mean_shape(model, dataset, train_indices)
-        loss_function = build_loss(recipe.loss)
+        loss_function = recipe.build_loss()
         optimizer = build_optimizer(recipe, model)
         model = model.to(device)
         average = MovingAverage(model, recipe.ema_decay) if recipe.ema_decay else None
@@ -159,10 +204,18 @@ def train(
         settings["training_rows"] = rows_checksum(dataset)
         if start_from:
             settings["start_from"] = sha256_of(find_checkpoint(start_from) / WEIGHTS_FILE)
+        # only where they are set: runs from before have no such settings
+        settings |= {"split_by": split_by} if split_by != "identity" else {}
+        settings |= {"limit": limit} if limit else {}
+        model_file = model_file_of(recipe.model)
+        settings |= {"model_file": model_file.sha256} if model_file else {}
         if resume and (folder / STATE_FILE).exists():
             history = load_state(folder, settings, network, average, optimizer)
+        if main:
+            note_model_file(recipe.model, folder)
 
-        bar = tqdm(total=recipe.epochs, initial=len(history), unit="epoch", disable=not (progress and main))
+        images = steps_per_epoch * recipe.batch_size
+        bar = progress_bar(recipe.epochs * images, len(history) * images, progress and main)
         with bar, RunLog(folder, history) if main else nullcontext() as log:
             for epoch in range(len(history) + 1, recipe.epochs + 1):
                 if not has_time(history, minutes):
@@ -195,6 +248,9 @@ def train(
                     optimizer.step()
                     if average:
                         average.update(network)
+                    place = f"epoch {epoch}/{recipe.epochs}, step {number + 1}/{steps_per_epoch}"
+                    bar.set_description_str(place, refresh=False)
+                    bar.update(recipe.batch_size)
                     sums += batch_sums(loss.detach(), predicted.detach(), batch["keypoints"])
 
                 loss, nme = means(accelerator.reduce(sums, "sum"))
@@ -209,8 +265,7 @@ def train(
                 if main:
                     save_state(folder, settings, network, average, optimizer, history)
                     log.add(history)
-                    bar.set_postfix_str(f"loss {loss:.4f}, NME {100 * nme:.2f} %", refresh=False)
-                    bar.update()
+                    bar.set_postfix_str(f"loss {loss:.4f}, NME {100 * nme:.2f} %")
                     if on_epoch is not None:
                         on_epoch(row, result)
                 accelerator.wait_for_everyone()
@@ -219,12 +274,20 @@ def train(
         config = replace(config, epochs=len(history), stopped_early=len(history) < recipe.epochs)
         if main:
             save_checkpoint(folder / "checkpoint", result, config)
+            copy_model_file(recipe.model, folder / "checkpoint")
         accelerator.wait_for_everyone()
         return TrainResult(result.eval(), config, history, folder)
 
 
 def check_options(
-    recipe: Recipe, *, seed: int, validate: float, num_workers: int, minutes: float | None
+    recipe: Recipe,
+    *,
+    seed: int,
+    validate: float,
+    num_workers: int,
+    minutes: float | None,
+    limit: int | None = None,
+    mixed_precision: str = "no",
 ) -> None:
     """Check the values with which `train` is called.
 
@@ -234,10 +297,13 @@ def check_options(
         "seed": (seed, Rule(int, low=0, high=2**32 - 1)),
         "validate": (validate, Rule(float, low=0, high=0.9)),
         "num_workers": (num_workers, Rule(int, low=0, high=256)),
+        "limit": (MIN_LIMIT if limit is None else limit, Rule(int, low=MIN_LIMIT, high=10**9)),
     }
     for name, (value, rule) in rules.items():
         if not rule.accepts(value):
             raise ValueError(f"{name} must be {rule.expected}; got {shown(value)}")
+    if mixed_precision == "fp16" and not (torch.cuda.is_available() or torch.backends.mps.is_available()):
+        raise ValueError("mixed_precision fp16 needs a GPU; on a CPU use bf16, or no for float32")
     recipe.check_minutes(minutes)
     recipe.check()
 
@@ -258,7 +324,8 @@ def load_initial_weights(model: KeypointNetwork, start_from: str, split: str) ->
     checkpoint that was trained on people that `split` tests.
     """
     other, config = load_checkpoint(start_from)
-    if split != "official" and config.trained_on not in (split, "own", "sample"):
+    knows = {"identity": ("official",), "validation": ("official", "identity")}.get(split, ())
+    if config.trained_on in knows:
         raise TrainingError(
             f"{start_from} was trained on {config.trained_on!r}, which has people that {split!r} tests; "
             f"start from a checkpoint that was trained on {split!r}"
@@ -301,6 +368,26 @@ def split_by_identity(dataset: FacialKeypointsDataset, share: float) -> tuple[li
     picked = np.random.default_rng(0).permutation(names)[: round(share * len(names))]
     held = np.isin(identities, picked)
     return np.flatnonzero(~held).tolist(), np.flatnonzero(held).tolist()
+
+
+def split_at_random(dataset: FacialKeypointsDataset, share: float) -> tuple[list[int], list[int]]:
+    """Indices to train on and indices to validate on. `share` of the images are in the second list."""
+    order = np.random.default_rng(0).permutation(len(dataset))
+    held = round(share * len(dataset))
+    return sorted(order[held:].tolist()), sorted(order[:held].tolist())
+
+
+def some_of(indices: list[int], count: int) -> list[int]:
+    """At most `count` of the indices, the same ones each time, in their order."""
+    return sorted(np.random.default_rng(0).permutation(indices)[:count].tolist())
+
+
+SPLITTERS = {"identity": split_by_identity, "random": split_at_random}
+
+
+def with_fitting_batches(recipe: Recipe, images: int) -> Recipe:
+    """The recipe with batches so small that an epoch has at least four, or of 4 images for fewer than 16."""
+    return replace(recipe, batch_size=min(recipe.batch_size, max(images // 4, 4)))
 
 
 def batch_nme(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
@@ -373,7 +460,8 @@ def load_state(
     """Put the weights of state.pt into network, average and optimiser, and return its history.
 
     fields: the values of each row of the history.
-    Raises TrainingError if state.pt is damaged, or belongs to a run with other settings.
+    Raises TrainingError if state.pt is damaged, or belongs to a run with other settings. More epochs are no
+    other setting where the schedule is constant.
     """
     path = folder / STATE_FILE
     damaged = f"{path} is damaged; remove {folder} and train again, or use another --run"
@@ -381,11 +469,18 @@ def load_state(
         raise TrainingError(f"{path} is no regular file")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = json.loads(state["settings"])
+        theirs, done = json.loads(state["settings"]), len(state["history"])
     except Exception as error:  # the reader raises a family of unrelated types
         raise TrainingError(damaged) from error
-    if changed := differences(theirs, settings):
-        raise TrainingError(f"{folder} belongs to a run with other settings: {'; '.join(changed)}")
+    changed = differences(theirs, settings)
+    if changed and not extends(theirs, settings, done):
+        more = f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
+        why = ""
+        if len(changed) == 1 and "epochs" in changed[0]:
+            why = f". {WHY_NOT_EXTENDED.format(schedule=settings['recipe']['schedule'], done=done)}"
+        raise TrainingError(
+            f"{folder} belongs to a run with other settings: {'; '.join(changed[:SHOWN])}{more}{why}"
+        )
     try:
         network.load_state_dict(state["model"])
         if average:
@@ -395,6 +490,13 @@ def load_state(
         return [{name: row[name] for name in fields} for row in state["history"]]
     except Exception as error:
         raise TrainingError(damaged) from error
+
+
+def extends(before: dict, now: dict, done: int) -> bool:
+    """True if two settings differ in the epochs alone, and the run can go on to the new number of them."""
+    recipe = now["recipe"]
+    same = {**before, "recipe": {**before["recipe"], "epochs": recipe["epochs"]}} == now
+    return same and recipe["schedule"] == "constant" and recipe["epochs"] >= done
 
 
 def differences(before: dict, now: dict, prefix: str = "") -> list[str]:
@@ -413,6 +515,11 @@ def has_time(history: list[dict], minutes: float | None) -> bool:
     """True if one more epoch, as long as the last one, ends within `minutes`; true for the first one."""
     spent = [row["seconds"] for row in history]
     return minutes is None or not spent or sum(spent) + spent[-1] <= 60 * minutes
+
+
+def progress_bar(total: int, done: int, shown: bool) -> tqdm:
+    """A bar that counts images over all epochs, with images per second and the time left."""
+    return tqdm(total=total, initial=done, unit=" images", disable=not shown)
 
 
 class RunLog:

@@ -1,9 +1,15 @@
 """Losses between predicted and true keypoints, both (B, 68, 2) and normalised.
 
-To add a loss: put a module class into LOSSES. A recipe then takes its name.
+    loss = build_loss("adaptive_wing", omega=0.2)
+    loss(predicted, true)                            # a scalar
+
+To add a loss: put a module class into LOSSES, here or in a file for `train.py --model-file`. A recipe then
+takes its name as `loss` and the arguments of its constructor as `loss_args`.
 """
 
+import inspect
 import math
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -21,6 +27,7 @@ class WingLoss(nn.Module):
 
     def __init__(self, width: float = 0.16, curvature: float = 0.03):
         super().__init__()
+        _check_positive(width=width, curvature=curvature)
         self.width, self.curvature = width, curvature
         self.offset = width - width * math.log1p(width / curvature)
 
@@ -31,20 +38,76 @@ class WingLoss(nn.Module):
         return torch.where(error < self.width, near, error - self.offset).mean()
 
 
-#: All losses by name.
-LOSSES: dict[str, type[nn.Module]] = {
+class AdaptiveWingLoss(nn.Module):
+    """Adaptive wing loss for coordinates: as wing, and smooth at 0 and where its two parts meet.
+
+    omega * ln(1 + (error / epsilon) ** p) below theta, then the line with the same value and slope. The
+    gradient of wing jumps at 0; this one goes to 0 there, since p is above 1. Source: Wang, Bo, Fuxin,
+    "Adaptive Wing Loss for Robust Face Alignment via Heatmap Regression", ICCV 2019, arXiv 1904.07399. There
+    p is alpha - y with y the value of a heatmap, 0 to 1. Coordinates have no background: y is 1 here.
+
+    omega: scale of the loss. theta, epsilon: where the line begins, and the width of the curve, in the unit
+        of the keypoints. The defaults are those of WingLoss; the paper's 14, 0.5 and 1 are for heatmaps.
+    alpha: above 2; 2.1 in the paper.
+    """
+
+    def __init__(self, omega: float = 0.16, theta: float = 0.16, epsilon: float = 0.03, alpha: float = 2.1):
+        super().__init__()
+        _check_positive(omega=omega, theta=theta, epsilon=epsilon)
+        if not 2 < alpha < math.inf:
+            raise ValueError(f"alpha must be a number above 2; got {alpha}")
+        self.omega, self.theta, self.epsilon, self.power = omega, theta, epsilon, alpha - 1
+        ratio = (theta / epsilon) ** self.power
+        self.slope = omega * self.power * ratio / (theta * (1 + ratio))
+        self.offset = theta * self.slope - omega * math.log1p(ratio)
+
+    def forward(self, predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+        """The mean loss, a scalar, of keypoints (B, 68, 2)."""
+        error = (predicted - true).abs()
+        near = self.omega * torch.log1p((error / self.epsilon) ** self.power)
+        return torch.where(error < self.theta, near, self.slope * error - self.offset).mean()
+
+
+def _check_positive(**values: float) -> None:
+    for name, value in values.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{name} must be a number above 0; got {value}")
+
+
+#: All losses by name: classes, or functions that give a module.
+LOSSES: dict[str, Callable[..., nn.Module]] = {
     "mse": nn.MSELoss,
     "smooth_l1": nn.SmoothL1Loss,
     "l1": nn.L1Loss,
     "wing": WingLoss,
+    "adaptive_wing": AdaptiveWingLoss,
 }
+#: Arguments of PyTorch's losses that a recipe may not set: training needs the mean.
+FIXED = ("size_average", "reduce", "reduction")
 
 
-def build_loss(name: str) -> nn.Module:
-    """The loss called `name`: mse, smooth_l1, l1 or wing.
+def build_loss(name: str, **arguments) -> nn.Module:
+    """The loss called `name`, one of LOSSES.
 
-    Raises ValueError for another name.
+    arguments: for its constructor.
+    Raises ValueError for another name, an argument that the loss does not have, and a value that it cannot
+    have.
     """
     if name not in LOSSES:
         raise ValueError(f"no loss named {name!r}; there are {', '.join(LOSSES)}")
-    return LOSSES[name]()
+    parameters = inspect.signature(LOSSES[name]).parameters
+    known = [argument for argument in parameters if argument not in FIXED]
+    for argument, value in arguments.items():
+        if argument not in known:
+            there = f"its arguments are {', '.join(known)}" if known else "it has no arguments"
+            raise ValueError(f"the loss {name!r} has no argument {argument!r}; {there}")
+        if _is_number(parameters[argument].default) and not (_is_number(value) and 0 <= value < math.inf):
+            raise ValueError(f"{argument} of the loss {name!r} must be a number, 0 or more; got {value!r}")
+    try:
+        return LOSSES[name](**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"the loss {name!r} cannot be built with {arguments}: {error}") from error
+
+
+def _is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -9,15 +9,20 @@ change fields with `override`.
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
-from torchvision.transforms import Compose
+from torch.nn import Module
 
 from checkpoint import ModelConfig, check_fields, rule, same_rule
 from data_load import LABEL_OFFSET, LABELS, Normalize, RandomCrop, Rescale, ToTensor
 from models import KeypointNetwork, build_model, check_model
 from training.augment import CROP_MODES, NO_AUGMENTATION, Augmentation, RescaleIntensity, training_steps
 from training.losses import build_loss
+from training.own_network import check_runs
 from training.writeups import WRITEUPS
+
+if TYPE_CHECKING:
+    from torchvision.transforms import Compose
 
 OPTIMIZERS = ("adam", "adamw")
 SCHEDULES = ("constant", "one_cycle")
@@ -36,8 +41,10 @@ class Recipe:
     labels, pseudo_label_share: 'raw', 'debiased', 'blended' or 'ibug', and the weight of the pseudo-labels in
         the last two (data_load.training_labels).
     gray_range: the values of black and white in the network's input.
-    keypoint_mean, keypoint_std: the network predicts (keypoint - mean) / std.
-    loss: a name in training/losses.py. optimizer, weight_decay: 'adam' or 'adamw', and its weight decay.
+    keypoint_mean, keypoint_std: the network predicts (keypoint - mean) / std. None: the middle of the
+        input and a quarter of it: (input_size - 1) / 2 and input_size / 4.
+    loss, loss_args: a name in training/losses.py, and the loss's arguments.
+    optimizer, weight_decay: 'adam' or 'adamw', and its weight decay.
     learning_rate, schedule: 'constant', or 'one_cycle': the rate rises to learning_rate, then falls to 0.
     batch_size, epochs: images per step, and passes over the training images.
     ema_decay: 0 saves the last weights; otherwise the exponential moving average with this decay is saved.
@@ -56,9 +63,10 @@ class Recipe:
     labels: str = field(default="raw", metadata=rule(str, choices=LABELS))
     pseudo_label_share: float = field(default=0.5, metadata=rule(float, low=0, high=1))
     gray_range: tuple[float, float] = field(default=(0.0, 1.0), metadata=same_rule(ModelConfig, "gray_range"))
-    keypoint_mean: float = field(default=47.5, metadata=same_rule(ModelConfig, "keypoint_mean"))
-    keypoint_std: float = field(default=24.0, metadata=same_rule(ModelConfig, "keypoint_std"))
+    keypoint_mean: float | None = field(default=None, metadata=same_rule(ModelConfig, "keypoint_mean"))
+    keypoint_std: float | None = field(default=None, metadata=same_rule(ModelConfig, "keypoint_std"))
     loss: str = field(default="mse", metadata=rule(str, pattern=r"\w+", meaning="the name of a loss"))
+    loss_args: dict = field(default_factory=dict, metadata=rule(dict))
     optimizer: str = field(default="adam", metadata=rule(str, choices=OPTIMIZERS))
     weight_decay: float = field(default=0.0, metadata=rule(float, low=0, high=10))
     learning_rate: float = field(default=1e-3, metadata=rule(float, low=1e-9, high=1000))
@@ -79,17 +87,30 @@ class Recipe:
     def check(self) -> None:
         """Check the network and the loss, which are in registries that may grow after a recipe is made.
 
-        Raises ValueError for an unknown name, and for a network that cannot be built with its arguments.
+        Raises ValueError for an unknown name or argument, and for a network that cannot be built or does not
+        turn its input into keypoints.
         """
-        build_loss(self.loss)
+        self.build_loss()
         check_model(self.model, input_size=self.input_size, **self.model_args)
+        check_runs(self.model, self.input_size, **self.model_args)
 
     def build_model(self) -> KeypointNetwork:
         """The network with random weights, from PyTorch's random numbers."""
         return build_model(self.model, input_size=self.input_size, **self.model_args)
 
-    def transform(self) -> Compose:
+    def build_loss(self) -> Module:
+        """The loss, with its arguments."""
+        return build_loss(self.loss, **self.loss_args)
+
+    def keypoint_scale(self) -> tuple[float, float]:
+        """Mean and standard deviation by which keypoints are normalised, in pixels of the crop."""
+        mean = (self.input_size - 1) / 2 if self.keypoint_mean is None else self.keypoint_mean
+        return mean, self.input_size / 4 if self.keypoint_std is None else self.keypoint_std
+
+    def transform(self) -> "Compose":
         """The transform from a sample of the data set to an input of the network and its keypoints."""
+        from torchvision.transforms import Compose  # takes longer to import than all else here
+
         if self.crop_mode == "classic":
             steps = [Rescale(250 * self.input_size // 224), RandomCrop(self.input_size)]
             if self.augmentation != NO_AUGMENTATION:
@@ -97,7 +118,7 @@ class Recipe:
         else:
             steps = training_steps(self.input_size, self.crop_mode, self.crop_scale, self.augmentation)
         steps += [
-            Normalize(self.keypoint_mean, self.keypoint_std),
+            Normalize(*self.keypoint_scale()),
             RescaleIntensity(*self.gray_range),
             ToTensor(),
         ]
@@ -108,7 +129,10 @@ class Recipe:
 
         Fields that are newer than some records are left out where they change nothing.
         """
-        values = asdict(self)
+        mean, std = self.keypoint_scale()
+        values = {**asdict(self), "keypoint_mean": mean, "keypoint_std": std}
+        if not values["loss_args"]:
+            del values["loss_args"]
         for name in ("eyelid_prob", "mouth_prob"):
             if not values["augmentation"][name]:
                 del values["augmentation"][name]
@@ -116,13 +140,14 @@ class Recipe:
 
     def config(self, **more) -> ModelConfig:
         """The config of a checkpoint that this recipe has trained. more: its other fields."""
+        mean, std = self.keypoint_scale()
         return ModelConfig(
             model=self.model,
             model_args=dict(self.model_args),
             input_size=self.input_size,
             gray_range=self.gray_range,
-            keypoint_mean=self.keypoint_mean,
-            keypoint_std=self.keypoint_std,
+            keypoint_mean=mean,
+            keypoint_std=std,
             whole_view=self.whole_view,
             crop_scale=self.crop_scale,
             box_scale=self.box_scale,
@@ -151,11 +176,15 @@ class Recipe:
     def override(self, changes: dict) -> "Recipe":
         """A copy with changed fields.
 
-        changes: values by field name; 'augmentation.NAME' and 'model_args.NAME' name a field within a field.
-            A value may be text, as on a command line: '3', 'true', '0.5,2'.
+        changes: values by field name; 'augmentation.NAME', 'model_args.NAME' and 'loss_args.NAME' name a
+            field within a field. A value may be text, as on a command line: '3', 'true', '0.5,2'. Another
+            model or loss starts without the arguments of the recipe, which are for its own.
         Raises ValueError for an unknown field, or a value that a field may not have.
         """
         recipe = self
+        for name, arguments in (("model", "model_args"), ("loss", "loss_args")):
+            if changes.get(name, getattr(self, name)) != getattr(self, name):
+                recipe = replace(recipe, **{arguments: {}})
         for name, value in changes.items():
             outer, dot, inner = name.partition(".")
             if not dot:
@@ -164,14 +193,13 @@ class Recipe:
                 recipe = replace(
                     recipe, augmentation=with_field(recipe.augmentation, inner, value, "augmentation.")
                 )
-            elif outer == "model_args":
-                arguments = {
-                    **recipe.model_args,
-                    inner: _argument(value) if isinstance(value, str) else value,
-                }
-                recipe = replace(recipe, model_args=arguments)
+            elif outer in ("model_args", "loss_args"):
+                new = {inner: _argument(value) if isinstance(value, str) else value}
+                recipe = replace(recipe, **{outer: {**getattr(recipe, outer), **new}})
             else:
-                raise ValueError(f"there is no field {name!r}; only augmentation and model_args have fields")
+                raise ValueError(
+                    f"there is no field {name!r}; only augmentation, model_args and loss_args have fields"
+                )
         return recipe
 
 
@@ -194,7 +222,7 @@ def with_field(values, name: str, value, prefix: str = ""):
 
 
 def _argument(text: str):
-    """The value of a network's argument from a text: JSON, or numbers with commas between them."""
+    """The value of a network's or loss's argument from a text: JSON, or numbers with commas between them."""
     try:
         return json.loads(f"[{text}]" if "," in text and "[" not in text else text.lower())
     except ValueError:

@@ -24,6 +24,7 @@ from files import write_json
 from training import uncertainty
 from training.metrics import bootstrap_interval, failure_rate, nme_per_face
 from training.records import is_current, load_record, provenance, save_record
+from training.seeds import mean_and_spread, mean_where_found
 from training.uncertainty import calibration_of
 
 ROOT = Path(__file__).parents[2]
@@ -91,22 +92,11 @@ def cells(split: str, faces: str) -> list[str]:
     true, people = arrays[0]["true"], arrays[0]["identities"]
     errors = np.stack([nme_per_face(a["predicted"], true) for a in arrays])
     low, high = bootstrap_interval(mean_where_found(errors), people)
-    row.append(_mean_and_spread([figures["nme"] for figures, _ in stored.values()]))
+    row.append(mean_and_spread([figures["nme"] for figures, _ in stored.values()]))
     row.append(f"{100 * low:.2f} to {100 * high:.2f}")
-    row.append(_mean_and_spread([figures["fr_10"] for figures, _ in stored.values()]))
+    row.append(mean_and_spread([figures["fr_10"] for figures, _ in stored.values()]))
     together = nme_per_face(np.mean([a["predicted"] for a in arrays], axis=0), true)
     return [*row, f"{100 * np.nanmean(together):.2f}", f"{100 * failure_rate(together):.1f}"]
-
-
-def mean_where_found(errors: np.ndarray) -> np.ndarray:
-    """(networks, faces) to (faces,): the mean over the networks that found the face; NaN where none did."""
-    found = ~np.isnan(errors)
-    means = np.nansum(errors, axis=0) / np.maximum(found.sum(axis=0), 1)
-    return np.where(found.any(axis=0), means, np.nan)
-
-
-def _mean_and_spread(values) -> str:
-    return f"{100 * np.mean(values):.2f} ± {100 * np.std(values, ddof=1):.2f}"
 
 
 def table() -> str:

@@ -1,0 +1,133 @@
+"""A network of your own: a Python file that registers a class, loaded for one run.
+
+    load_model_file("my_net.py")                        # train.py --model-file my_net.py
+    model, config = load_checkpoint("runs/my_net/checkpoint")
+
+CONTRIBUTING.md has a template. The file is run when you name it, and at no other time: a checkpoint holds a
+copy of it, and loading the checkpoint does not run that copy.
+"""
+
+import hashlib
+import sys
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+
+import torch
+
+from files import atomic_path, write_json
+from landmarks import NUM_KEYPOINTS
+from models import MODEL_FILE_MODULE, build_model, list_models, model_class
+
+MODEL_FILE_NOTE = "model_file.json"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A file that registered networks.
+
+    path: as it was given. sha256: 64 hex digits. networks: their names.
+    """
+
+    path: str
+    sha256: str
+    networks: tuple[str, ...]
+
+
+_LOADED: dict[str, tuple[ModelFile, bytes]] = {}
+
+
+def load_model_file(path) -> ModelFile:
+    """Run a Python file that registers one network or several, also if it was run before.
+
+    Raises FileNotFoundError if there is no such file, ValueError, with the line, if it cannot be run, and if
+    it registers no network.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file at {path}; give a Python file that registers a network")
+    if path.suffix != ".py":
+        raise ValueError(f"a model file must be a Python file (.py); got {path}")
+    source = path.read_bytes()
+    module = ModuleType(MODEL_FILE_MODULE, None)
+    module.__file__ = str(path)
+    before = {name: model_class(name) for name in list_models()}
+    sys.modules[MODEL_FILE_MODULE] = module
+    try:
+        exec(compile(source, str(path), "exec"), vars(module))
+    except Exception as error:  # whatever code of the user's raises
+        raise ValueError(f"{path}{_line_in(path, error)}: {type(error).__name__}: {error}") from error
+    networks = tuple(name for name in list_models() if model_class(name) is not before.get(name))
+    if not networks:
+        raise ValueError(f'{path} registers no network; write @register("NAME") above its class')
+    file = ModelFile(str(path), hashlib.sha256(source).hexdigest(), networks)
+    _LOADED.update(dict.fromkeys(networks, (file, source)))
+    return file
+
+
+def _line_in(path: Path, error: Exception) -> str:
+    """', line N' for an error that a line of the file raised."""
+    if isinstance(error, SyntaxError):
+        return f", line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    return f", line {lines[-1]}" if lines else ""
+
+
+def model_file_of(name: str) -> ModelFile | None:
+    """The file that registered the network `name`; None for one of this repository, or of a notebook."""
+    return _LOADED[name][0] if model_class(name).__module__ == MODEL_FILE_MODULE else None
+
+
+def note_model_file(name: str, run_folder) -> None:
+    """Write path and SHA-256 of the file of the network `name`, if it has one, into the run folder."""
+    if file := model_file_of(name):
+        write_json(Path(run_folder) / MODEL_FILE_NOTE, asdict(file))
+
+
+def copy_model_file(name: str, checkpoint) -> None:
+    """Put a copy of the file of the network `name`, if it has one, beside the weights of a checkpoint.
+
+    The copy is what was run, also where the file has been edited since.
+    """
+    if file := model_file_of(name):
+        with atomic_path(Path(checkpoint) / Path(file.path).name) as temporary:
+            temporary.write_bytes(_LOADED[name][1])
+
+
+def check_runs(name: str, input_size: int | None, **arguments) -> None:
+    """Check that a network turns (3, 1, S, S) into (3, 68, 2), S being input_size.
+
+    Raises ValueError, which says what the network did instead and, where a larger input helps, which one.
+    """
+    problem = _problem(name, input_size, **arguments)
+    if not problem:
+        return
+    kind, larger = model_class(name), ""
+    size = kind.default_size if input_size is None else input_size
+    fits = next((s for s in range(size + 1, kind.default_size + 1) if not _problem(name, s, **arguments)), 0)
+    if fits:
+        larger = f". The smallest larger input that it can take is {fits}: set input_size={fits}"
+    raise ValueError(f"the network {name!r} does not work at input_size {size}: {problem}{larger}")
+
+
+def _problem(name: str, input_size: int | None, **arguments) -> str:
+    """What is wrong with a network's output at this size, on one line; '' for nothing.
+
+    It is run without memory for weights first ('meta'), which takes milliseconds. What fails there is run in
+    earnest: not every layer can do without values.
+    """
+    problem = ""
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device), torch.no_grad():
+                model = build_model(name, input_size=input_size, **arguments).eval()
+                shape = tuple(model(torch.zeros(3, 1, model.input_size, model.input_size)).shape)
+            expected = (3, NUM_KEYPOINTS, 2)
+            problem = "" if shape == expected else f"3 images give {shape} instead of {expected}"
+        except Exception as error:  # whatever code of the user's raises
+            problem = str(error).partition("\n")[0] or type(error).__name__
+        if not problem:
+            break
+    return problem
