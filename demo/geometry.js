@@ -122,8 +122,6 @@ export function flipKeypoints(keypoints, width) {
 
 // --- pixels ----------------------------------------------------------------------------------------
 
-const GRAY_SCALE = Math.fround(1 / 255); // `to_gray` in Python multiplies by it, in float32
-
 /** RGBA to gray with the weights of OpenCV. */
 export function toGray({ data, width, height }) {
   const gray = new Uint8Array(width * height);
@@ -133,28 +131,23 @@ export function toGray({ data, width, height }) {
   return { data: gray, width, height };
 }
 
-/** For each new place the old ones that it covers: [first, [weights]], in float32 as in OpenCV. */
+/** For each new place the old ones that it covers: [first, [weights]]. */
 function covered(size, newSize) {
   const step = size / newSize;
   return Array.from({ length: newSize }, (_, i) => {
-    const [begin, end] = [i * step, i * step + step];
-    const cell = Math.min(step, size - begin);
-    const last = Math.min(Math.floor(end), size - 1);
-    const whole = Math.min(Math.ceil(begin), last);
+    const [begin, end] = [i * step, Math.min((i + 1) * step, size)];
+    const first = Math.floor(begin + 1e-9);
     const weights = [];
-    const before = whole - begin > 1e-3;
-    if (before) weights.push((whole - begin) / cell);
-    for (let place = whole; place < last; place++) weights.push(1 / cell);
-    if (end - last > 1e-3) weights.push(Math.min(end - last, 1, cell) / cell);
-    return [before ? whole - 1 : whole, weights.map(Math.fround)];
+    for (let place = first; place < end - 1e-9; place++) {
+      weights.push((Math.min(place + 1, end) - Math.max(place, begin)) / step);
+    }
+    return [first, weights];
   });
 }
 
-/** A smaller copy of a gray image; each pixel is the mean of the area that it covers. The rounding is that of
- *  OpenCV: one gray level in the input can move the keypoints of an 8-bit network by half a pixel. */
+/** A smaller copy of a gray image; each pixel is the mean of the area that it covers. */
 export function resizeArea({ data, width, height }, newWidth, newHeight) {
   if (newWidth === width && newHeight === height) return { data, width, height };
-  const isHalf = width === 2 * newWidth && height === 2 * newHeight;
   const [columns, rows] = [covered(width, newWidth), covered(height, newHeight)];
   const result = new Uint8Array(newWidth * newHeight);
   const line = new Float32Array(newWidth);
@@ -165,12 +158,11 @@ export function resizeArea({ data, width, height }, newWidth, newHeight) {
       for (let x = 0; x < newWidth; x++) {
         const [left, across] = columns[x];
         let sum = 0;
-        for (let dx = 0; dx < across.length; dx++) sum = Math.fround(sum + Math.fround(across[dx] * data[row + left + dx]));
-        line[x] += Math.fround(weight * sum);
+        for (let dx = 0; dx < across.length; dx++) sum += across[dx] * data[row + left + dx];
+        line[x] += weight * sum;
       }
     });
-    // halving adds four whole numbers, and its halves go up; all others go to the even number
-    for (let x = 0; x < newWidth; x++) result[y * newWidth + x] = isHalf ? Math.round(line[x]) : round(line[x]);
+    for (let x = 0; x < newWidth; x++) result[y * newWidth + x] = round(line[x]);
   });
   return { data: result, width: newWidth, height: newHeight };
 }
@@ -187,17 +179,18 @@ export function warp(image, matrix, size, out, offset) {
   const { data, width, height } = image;
   const [a, b, c, d, e, f] = invert(matrix);
   const at = (x, y) => (x >= 0 && y >= 0 && x < width && y < height ? data[y * width + x] : 0);
-  const fixed = (value) => Math.round(value * 1024); // OpenCV adds in 1/1024 and samples at 1/32 of a pixel
+  // OpenCV's arithmetic: places in 1/1024 pixel, rounded to 1/32
+  const across = Array.from({ length: size }, (_, x) => [round(a * x * 1024), round(d * x * 1024)]);
   for (let y = 0; y < size; y++) {
-    const [rowX, rowY] = [fixed(b * y + c) + 16, fixed(e * y + f) + 16];
+    const [startX, startY] = [round((b * y + c) * 1024) + 16, round((e * y + f) * 1024) + 16];
     for (let x = 0; x < size; x++) {
-      const px = (rowX + fixed(a * x)) >> 5;
-      const py = (rowY + fixed(d * x)) >> 5;
+      const px = (startX + across[x][0]) >> 5;
+      const py = (startY + across[x][1]) >> 5;
       const [left, top] = [px >> 5, py >> 5];
       const [u, v] = [(px & 31) / 32, (py & 31) / 32];
       const upper = at(left, top) * (1 - u) + at(left + 1, top) * u;
       const lower = at(left, top + 1) * (1 - u) + at(left + 1, top + 1) * u;
-      out[offset++] = Math.round(upper * (1 - v) + lower * v) * GRAY_SCALE;
+      out[offset++] = Math.round(upper * (1 - v) + lower * v) / 255;
     }
   }
 }

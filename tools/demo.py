@@ -1,8 +1,8 @@
 """Build and serve the page of demo/:
 
-    python -m tools.demo                  # builds reports/demo/, serves it on 127.0.0.1 and prints the address
-    python -m tools.demo --build-only     # only builds; the folder works on any static host
-    python -m tools.demo --constants      # writes demo/landmarks.js and demo/constants.js from the Python modules
+    python -m tools.demo                # builds reports/demo/, serves it on 127.0.0.1 and prints the address
+    python -m tools.demo --build-only   # only builds; the folder works on any static host
+    python -m tools.demo --constants    # writes demo/landmarks.js and constants.js from the Python modules
 
 It needs npm, which fetches ONNX Runtime Web at the version of demo/package-lock.json. The networks are the
 8-bit files of saved_models/, checked against the SHA-256 in their configs. The sample photos come with
@@ -220,7 +220,9 @@ def serve(port: int, folder: Path = OUTPUT) -> ThreadingHTTPServer:
             ("127.0.0.1", port), functools.partial(_Handler, directory=str(folder))
         )
     except OSError as error:
-        raise DemoError(f"port {port} cannot be used ({error.strerror}); choose another with --port") from error
+        raise DemoError(
+            f"port {port} cannot be used ({error.strerror}); choose another with --port"
+        ) from error
 
 
 def run(args: argparse.Namespace) -> int:
