@@ -43,9 +43,10 @@ SHIPPED = {
     "naimishnet": "naimishnet",
     "heatmapnet": "heatmapnet",
     "heatmapnet-small": "heatmapnet_small",
-    "heatmapnet-ibug": "heatmapnet_ibug",
 }
-WITH_UNCERTAINTY = ("heatmapnet", "heatmapnet-small", "heatmapnet-ibug")
+WITH_UNCERTAINTY = ("heatmapnet", "heatmapnet-small")
+#: Trained on `identity` alone, from the weights of another network, and calibrated on its held-out people.
+IBUG, IBUG_RECIPE = "heatmapnet-ibug-identity", "heatmapnet_ibug"
 PRECISION = ("--mixed-precision", "bf16")
 WRITEUP_MINUTES = 75
 WITH_PEERS = ("robustness", "photos", "groups")  # pages that also measure dlib or MediaPipe
@@ -123,6 +124,10 @@ def _ship_steps() -> Iterable[Step]:
                 commands.append(("-m", "training.uncertainty", folder, *factors, "--half"))
                 commands.append(("export_onnx.py", folder))
             yield Step(f"ship {Path(folder).name}", tuple(commands), 10 if base in WITH_UNCERTAINTY else 1)
+    folder = f"saved_models/{IBUG}"
+    train = _train(IBUG_RECIPE, "identity", 0, "--export", folder, "--half")
+    calibrate = ("-m", "training.uncertainty", folder, "--calibrate", "--half")
+    yield Step(f"ship {IBUG}", (train, calibrate, ("export_onnx.py", folder)), 45)
 
 
 def _finder_steps() -> Iterable[Step]:

@@ -31,7 +31,7 @@ from training.records import is_current, provenance
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"
-OURS = ("heatmapnet", "heatmapnet-small", "heatmapnet-ibug")
+OURS = ("heatmapnet", "heatmapnet-small", "heatmapnet-ibug-identity")
 METHODS = (*OURS, "MediaPipe")
 RENEW = "python -m benchmarks.groups.page --measure"
 RUNTIME = "onnx"
@@ -258,7 +258,7 @@ middles of the lips), in percent of the inter-ocular distance. With `heatmapnet`
 than a third of it is an offset that all people share: their points lie too low
 ([photos](../photos/README.md)). *Without the mean offset*: after the
 mean offset of each point over all people was taken away; this column compares the groups. *Found*: neutral,
-and smiling. The labels of `heatmapnet-ibug` were moved by mean offsets of these hand-made points, so its
+and smiling. The labels of `heatmapnet-ibug-identity` were moved by mean offsets of these hand-made points, so its
 error is small here for that reason too. The column without the mean offset is not touched by it.
 
 **Groups of 9 to 13 people say little**, and these are studio photos: even light, no turned heads. Ethnic

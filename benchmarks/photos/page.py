@@ -31,7 +31,7 @@ from training.records import is_current, provenance
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"
-OURS = ("constant", "naimishnet", "heatmapnet-small", "heatmapnet", "heatmapnet-ibug")
+OURS = ("constant", "naimishnet", "heatmapnet-small", "heatmapnet", "heatmapnet-ibug-identity")
 METHODS = (*OURS, "MediaPipe")
 RENEW = "python -m benchmarks.photos.page --measure"
 ARROW_SCALE = 4  # the offsets are a few percent of a face: drawn as they are they would be dots
@@ -117,7 +117,7 @@ def draw(rows: dict[str, dict]):
     """The figure: the mean offset of each point, as an arrow on the drawn head."""
     shape = canonical_head()[:, :2]
     unit = interocular_distance(shape)
-    methods = [method for method in ("heatmapnet", "heatmapnet-ibug", "MediaPipe") if method in rows]
+    methods = [method for method in ("heatmapnet", "heatmapnet-ibug-identity", "MediaPipe") if method in rows]
     figure, axes = plots.new_figure(1, len(methods), width=3.6, height=3.9)
     for axis, method in zip(np.atleast_1d(axes), methods, strict=True):
         steps = ARROW_SCALE * unit * np.array(rows[method]["offset"])
@@ -160,7 +160,7 @@ The mean of predicted minus true for each point, in the frame of the face.
 
 On average the points of `heatmapnet` lie {right} and {down} of where people put them, in percent of the
 inter-ocular distance. The labels that it was trained on were made by a machine, lie elsewhere, and show
-hardly any shut eye. `heatmapnet-ibug` was trained further on labels that were moved to where people put the
+hardly any shut eye. `heatmapnet-ibug-identity` was trained further on labels that were moved to where people put the
 points, with eyes that are closed and mouths that are opened by a warp of the image
 ([data](../../data/README.md), [LOG](../../LOG.md)).
 """
