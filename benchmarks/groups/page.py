@@ -258,8 +258,8 @@ middles of the lips), in percent of the inter-ocular distance. With `heatmapnet`
 than a third of it is an offset that all people share: their points lie too low
 ([photos](../photos/README.md)). *Without the mean offset*: after the
 mean offset of each point over all people was taken away; this column compares the groups. *Found*: neutral,
-and smiling. The labels of `heatmapnet-ibug-identity` were moved by mean offsets of these hand-made points, so its
-error is small here for that reason too. The column without the mean offset is not touched by it.
+and smiling. The labels of `heatmapnet-ibug-identity` were moved by mean offsets of these hand-made points, so
+its error is small here for that reason too. The column without the mean offset is not touched by it.
 
 **Groups of 9 to 13 people say little**, and these are studio photos: even light, no turned heads. Ethnic
 groups whose interval does not touch that of the largest group: {apart}.

@@ -160,8 +160,8 @@ The mean of predicted minus true for each point, in the frame of the face.
 
 On average the points of `heatmapnet` lie {right} and {down} of where people put them, in percent of the
 inter-ocular distance. The labels that it was trained on were made by a machine, lie elsewhere, and show
-hardly any shut eye. `heatmapnet-ibug-identity` was trained further on labels that were moved to where people put the
-points, with eyes that are closed and mouths that are opened by a warp of the image
+hardly any shut eye. `heatmapnet-ibug-identity` was trained further on labels that were moved to where people
+put the points, with eyes that are closed and mouths that are opened by a warp of the image
 ([data](../../data/README.md), [LOG](../../LOG.md)).
 """
 
