@@ -103,11 +103,11 @@ def test_gray_crops_and_smaller_copies_are_those_of_opencv(answers):
     image = photos()[3]
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     for (centre, side, turn), answer in zip(WARPS, answers["warps"], strict=True):
-        np.testing.assert_allclose(answer["gray"], gray.ravel(), atol=1)
+        np.testing.assert_array_equal(answer["gray"], gray.ravel())
         crop = warp(gray, crop_matrix(centre, side, 96, rotation_deg=turn), (96, 96))
-        assert np.abs(255 * np.array(answer["crop"]) - crop.ravel()).max() <= 2
+        assert np.abs(255 * np.array(answer["crop"]) - crop.ravel()).max() < 1e-3
         small = cv2.resize(gray, (97, 61), interpolation=cv2.INTER_AREA)
-        np.testing.assert_allclose(answer["small"], small.ravel(), atol=1)
+        np.testing.assert_array_equal(answer["small"], small.ravel())
 
 
 @needs_node
@@ -121,10 +121,12 @@ def test_faces_are_those_of_python(answers, network):
         assert len(faces) == len(answer["faces"])
         for face, theirs in zip(faces, answer["faces"], strict=True):
             keypoints = np.reshape(theirs["keypoints"], (68, 2))
-            # 32 and 64 bits differ in the last digit, which moves single pixels of a crop by one gray value;
-            # 8-bit networks turn that into up to 0.6 % of the inter-ocular distance
+            # The aim is 0.5 px. A few pixels of the later crops differ by one gray value, which 8-bit
+            # networks turn into up to 0.8 % of the inter-ocular distance, at single points more.
             size = float(interocular_distance(face.keypoints))
-            assert np.linalg.norm(keypoints - face.keypoints, axis=1).mean() < 0.008 * size
+            apart = np.linalg.norm(keypoints - face.keypoints, axis=1)
+            assert apart.mean() < 0.008 * size
+            assert apart.max() < 0.03 * size
             np.testing.assert_allclose(theirs["boxXyxy"], face.box_xyxy, atol=0.04 * size)
             assert theirs["confidence"] == pytest.approx(face.confidence, abs=0.02)
             np.testing.assert_allclose(theirs["radius"], face.radius, rtol=0.1, atol=0.01 * size)

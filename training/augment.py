@@ -8,6 +8,7 @@ be repeated exactly.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 
@@ -117,6 +118,43 @@ class RandomAffineCrop:
         return {**sample, "image": image, "keypoints": keypoints[FLIP_ORDER] if flip else keypoints}
 
 
+class _Part(NamedTuple):
+    """The part of an image around an eye or a mouth, with the place of its pixels in a frame of its own.
+
+    window: rows and columns of the image. pixels: (h, w, 2) their coordinates in the image. x, y: (h, w) in
+    the frame. corner: (2,) its origin in the image. axes: (2, 2), rows: its x and y axis.
+    """
+
+    window: tuple[slice, slice]
+    pixels: np.ndarray
+    x: np.ndarray
+    y: np.ndarray
+    corner: np.ndarray
+    axes: np.ndarray
+
+    @classmethod
+    def of(cls, image: np.ndarray, corner, axes, extent: tuple[float, float, float]) -> "_Part | None":
+        """The part from x = 0 to the width and from top to bottom of `extent`; None if it is outside."""
+        width, top, bottom = extent
+        reach = np.array([[0, top], [width, top], [0, bottom], [width, bottom]]) @ axes + corner
+        left, above = np.maximum(np.floor(reach.min(axis=0)), 0).astype(int)
+        right, below = np.ceil(reach.max(axis=0)).astype(int) + 1
+        right, below = min(right, image.shape[1]), min(below, image.shape[0])
+        if right - left < 2 or below - above < 2:
+            return None
+        pixels = np.stack(np.meshgrid(np.arange(left, right), np.arange(above, below)), axis=-1)
+        x, y = np.moveaxis((pixels - corner) @ axes.T, -1, 0)
+        return cls((slice(above, below), slice(left, right)), pixels, x, y, corner, axes)
+
+    def pulled(self, image: np.ndarray, old_y: np.ndarray, changed: np.ndarray) -> np.ndarray:
+        """Its pixels, where `changed` (h, w) taken from the height old_y (h, w) of their column."""
+        places = np.stack([self.x, old_y], axis=-1) @ self.axes + self.corner
+        source = np.where(changed[..., None], places, self.pixels).astype(np.float32)
+        return cv2.remap(
+            image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+
+
 class RandomEyelids:
     """With probability p, close or open both eyes by a smooth warp of the image; the points move along.
 
@@ -157,14 +195,10 @@ def move_eyelids(image: np.ndarray, keypoints: np.ndarray, eye: list[int], facto
     local = (keypoints[eye] - corner) @ axes.T
     upper, lower = _lid(local[[1, 2]], width), _lid(local[[5, 4]], width)
     top, bottom = -0.55 * width, 0.4 * width  # the skin moves from here to the lids
-    reach = np.array([[0, top], [width, top], [0, bottom], [width, bottom]]) @ axes + corner
-    left, above = np.maximum(np.floor(reach.min(axis=0)), 0).astype(int)
-    right, below = np.ceil(reach.max(axis=0)).astype(int)
-    right, below = min(right + 1, image.shape[1]), min(below + 1, image.shape[0])
-    if right - left < 2 or below - above < 2:
+    part = _Part.of(image, corner, axes, (width, top, bottom))
+    if part is None:
         return
-    pixels = np.stack(np.meshgrid(np.arange(left, right), np.arange(above, below)), axis=-1)
-    x, y = np.moveaxis((pixels - corner) @ axes.T, -1, 0)
+    x, y = part.x, part.y
     inside = (x > 0) & (x < width) & (y > top) & (y < bottom)
     u, v = upper(x), np.maximum(lower(x), upper(x) + 1e-3)
     new_u, new_v = _moved_lids(u, v, factor)
@@ -177,11 +211,7 @@ def move_eyelids(image: np.ndarray, keypoints: np.ndarray, eye: list[int], facto
             u + (y - new_u) * (v - u) / np.maximum(new_v - new_u, 1e-3),
         ),
     )
-    source = np.where(inside[..., None], np.stack([x, old], axis=-1) @ axes + corner, pixels)
-    source = source.astype(np.float32)
-    image[above:below, left:right] = cv2.remap(
-        image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    image[part.window] = part.pulled(image, old, inside)
     for indices, is_upper in (([1, 2], True), ([5, 4], False)):
         place = local[indices, 0]
         moved = _moved_lids(upper(place), np.maximum(lower(place), upper(place) + 1e-3), factor)
@@ -255,29 +285,22 @@ def open_mouth(image: np.ndarray, keypoints: np.ndarray, gap: float, dark: float
     def drop(x):
         return gap * width * np.clip(1 - (2 * x / width - 1) ** 2, 0, None) ** 0.7
 
-    reach = np.array([[0, -0.2 * width], [width, -0.2 * width], [0, end], [width, end]]) @ axes + corner
-    left, above = np.maximum(np.floor(reach.min(axis=0)), 0).astype(int)
-    right, below = np.ceil(reach.max(axis=0)).astype(int)
-    right, below = min(right + 1, image.shape[1]), min(below + 1, image.shape[0])
-    if right - left < 2 or below - above < 2:
+    part = _Part.of(image, corner, axes, (width, -0.2 * width, end))
+    if part is None:
         return
-    pixels = np.stack(np.meshgrid(np.arange(left, right), np.arange(above, below)), axis=-1)
-    x, y = np.moveaxis((pixels - corner) @ axes.T, -1, 0)
+    x, y = part.x, part.y
     middle, fall = line(x), drop(x)
     below_lip = (x > 0) & (x < width) & (y > middle + fall) & (y < end)
     in_gap = (x > 0) & (x < width) & (y > middle) & (y <= middle + fall)
     old = end - (end - y) * (end - middle) / np.maximum(end - middle - fall, 1)
-    source = np.where(below_lip[..., None], np.stack([x, old], axis=-1) @ axes + corner, pixels)
-    source = source.astype(np.float32)
-    part = cv2.remap(
-        image, source[..., 0], source[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    lips = image[above:below, left:right][np.abs(y - middle) < 0.1 * width]
+    pulled = part.pulled(image, old, below_lip)
+    lips = image[part.window][np.abs(y - middle) < 0.1 * width]
     colour = dark * (lips.mean(axis=0) if len(lips) else np.full(3, 100.0))
-    part[in_gap] = colour
+    pulled[in_gap] = colour
     if teeth:
-        part[in_gap & (y < middle + min(0.12 * width, 0.4 * gap * width))] = np.clip(colour * 2 + 110, 0, 255)
-    image[above:below, left:right] = part
+        upper = in_gap & (y < middle + min(0.12 * width, 0.4 * gap * width))
+        pulled[upper] = np.clip(colour * 2 + 110, 0, 255)
+    image[part.window] = pulled
     lower = [*inner[5:8], *list(GROUPS["outer_lips"])[7:12], *range(CHIN - 3, CHIN + 4)]
     place, height = local[lower].T
     height = np.maximum(height, line(place))
