@@ -1,5 +1,7 @@
 """Images made worse for the robustness table: image, label, start square and error change together."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -123,9 +125,10 @@ def test_errors_are_measured_in_the_unchanged_image(faces, monkeypatch):
     for name, strength in (("rotation", 60), ("size", 30)):
         changed = robustness.change_all(name, strength, images, keypoints)
         perfect = np.stack([transform_points(p, c.matrix) for p, c in zip(keypoints, changed, strict=True)])
-        assert robustness.errors_of("dlib", (0, 0), perfect, changed, keypoints).max() < 1e-4
+        assert robustness.errors_of("dlib", robustness.NO_OFFSET, perfect, changed, keypoints).max() < 1e-4
+        offset = replace(robustness.NO_OFFSET, label_offset=(0.1, 0.0))
         # labels that lie a tenth of the eye distance to the right of what was found
-        shifted = robustness.errors_of("dlib", (0.1, 0), perfect, changed, keypoints)
+        shifted = robustness.errors_of("dlib", offset, perfect, changed, keypoints)
         np.testing.assert_allclose(shifted, 0.1, atol=1e-3)
 
 

@@ -109,6 +109,9 @@ def _training_steps() -> Iterable[Step]:
                 yield Step(f"train {recipe}-{split}-{seed}", (command,), _minutes(recipe))
 
 
+    yield Step(f"train {IBUG_RECIPE}-identity-0", (_train(IBUG_RECIPE, "identity", 0),), 30)
+
+
 def _ship_steps() -> Iterable[Step]:
     """From runs to saved_models/: float16 weights, confidence and radius, ONNX files."""
     for base, recipe in SHIPPED.items():
@@ -127,7 +130,7 @@ def _ship_steps() -> Iterable[Step]:
     folder = f"saved_models/{IBUG}"
     train = _train(IBUG_RECIPE, "identity", 0, "--export", folder, "--half")
     calibrate = ("-m", "training.uncertainty", folder, "--calibrate", "--half")
-    yield Step(f"ship {IBUG}", (train, calibrate, ("export_onnx.py", folder)), 45)
+    yield Step(f"ship {IBUG}", (train, calibrate, ("export_onnx.py", folder)), 10)
 
 
 def _finder_steps() -> Iterable[Step]:
