@@ -107,8 +107,6 @@ def _training_steps() -> Iterable[Step]:
             for seed in seeds:
                 command = _train(recipe, split, seed)
                 yield Step(f"train {recipe}-{split}-{seed}", (command,), _minutes(recipe))
-
-
     yield Step(f"train {IBUG_RECIPE}-identity-0", (_train(IBUG_RECIPE, "identity", 0),), 30)
 
 
