@@ -259,7 +259,7 @@ def _annotation(annotation_id: int, image_id: int, face: Face) -> dict:
         "num_keypoints": NUM_KEYPOINTS,
         "keypoints": [value for triple in triples for value in triple],
     }
-    if np.isfinite(face.confidence):
+    if face.confidence is not None:
         item["score"] = rounded(face.confidence, CONFIDENCE_DECIMALS)
     if np.isfinite(face.radius).all():
         item["radius"] = rounded(face.radius)

@@ -42,7 +42,7 @@ def _draw_box(drawn: np.ndarray, face: Face) -> None:
     width = max(1, round(max(drawn.shape[:2]) / 600))
     first, last = (tuple(map(int, corner)) for corner in corners)
     cv2.rectangle(drawn, first, last, BOX_RGB, width, cv2.LINE_AA, FRACTION_BITS)
-    if np.isfinite(face.confidence):
+    if face.confidence is not None:
         left, top = (value >> FRACTION_BITS for value in first)
         place = (left, max(top - 3 * width, 12 * width))
         text = f"{face.confidence:.2f}"

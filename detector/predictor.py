@@ -66,21 +66,41 @@ def rounded(values, decimals: int = DECIMALS) -> list:
     return np.round(np.asarray(values, dtype=np.float64), decimals).tolist()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Face:
     """One face in an image; all coordinates in pixels of that image.
 
+    Two faces are equal if all their values are.
+
     keypoints: (68, 2) float32, (x, y), in the order of `landmarks.py`.
     box_xyxy: (4,) left, top, right, bottom: the box around the keypoints, or the box that was given.
-    confidence: 0 to 1, that this is a face; NaN where the network does not estimate it.
+    confidence: 0 to 1, that this is a face; None where the network does not estimate it. NaN becomes None.
     radius: (68,) float32, for each point the radius that holds the true point 90 % of the time; NaN where
         the network does not estimate it.
     """
 
     keypoints: np.ndarray
     box_xyxy: np.ndarray
-    confidence: float
+    confidence: float | None
     radius: np.ndarray
+
+    def __post_init__(self):
+        if self.confidence is not None and np.isnan(self.confidence):
+            object.__setattr__(self, "confidence", None)
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, Face):
+            return NotImplemented
+        return self.confidence == other.confidence and all(
+            np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True)
+            for name in ("keypoints", "box_xyxy", "radius")
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # arrays may change
+
+    def is_below(self, limit: float) -> bool:
+        """True if the confidence is known and lower than `limit`."""
+        return self.confidence is not None and self.confidence < limit
 
     def to_dict(self) -> dict:
         """Values for JSON: {'box_xyxy', 'confidence', 'keypoints', 'radius'}.
@@ -88,12 +108,12 @@ class Face:
         Coordinates are rounded to 3 decimals, confidence to 4. Unknown confidence or radius is None.
         `detector.results.make_face(**values)` is the inverse.
         """
-        confident, with_radius = np.isfinite(self.confidence), np.isfinite(self.radius).all()
+        unknown = self.confidence is None
         return {
             "box_xyxy": rounded(self.box_xyxy),
-            "confidence": rounded(self.confidence, CONFIDENCE_DECIMALS) if confident else None,
+            "confidence": None if unknown else rounded(self.confidence, CONFIDENCE_DECIMALS),
             "keypoints": rounded(self.keypoints),
-            "radius": rounded(self.radius) if with_radius else None,
+            "radius": rounded(self.radius) if np.isfinite(self.radius).all() else None,
         }
 
 
@@ -169,6 +189,8 @@ def _as_runtime(network) -> Callable[[np.ndarray], Estimates]:
 class OnnxRuntime:
     """Runs an ONNX file made by export_onnx.py on the CPU; needs the package onnxruntime.
 
+    Pickle keeps the path, from which the file is loaded again.
+
     threads: number of CPU threads of one call; 0 leaves it to ONNX Runtime.
     config: of the checkpoint that the file belongs to. With one, the file must have its input size, and
         the SHA-256 that the config has for a file of this name.
@@ -179,6 +201,7 @@ class OnnxRuntime:
 
     def __init__(self, path, threads: int = 0, config: ModelConfig | None = None):
         path = Path(path)
+        self._arguments = path, threads, config
         self.session = open_onnx(path, threads, check=config is not None)
         self._check_shapes(path, None if config is None else config.input_size)
 
@@ -204,6 +227,9 @@ class OnnxRuntime:
     def __call__(self, batch: np.ndarray) -> Estimates:
         """Crops (N, 1, S, S) float32 to answers in the unit of the network."""
         return Estimates(*self.session.run(ONNX_OUTPUTS, {"images": batch}))
+
+    def __reduce__(self):
+        return OnnxRuntime, self._arguments
 
 
 # --- from images and crops to keypoints ---------------------------------------------------------
@@ -299,11 +325,11 @@ def filter_faces(faces: Iterable[Face], min_confidence: float) -> list[Face]:
     Of several answers for one face the one with the smallest expected error stays, among those with a
     confidence of at least 0.5 if there are any. Confidence tells faces from other things and is above 0.9
     for good and bad answers alike; the radius tells good answers from bad ones
-    (benchmarks/finding/README.md). Faces of unknown confidence (NaN) are only merged. The box of each
-    becomes the one around its keypoints, because the network may have found the face from any box nearby.
+    (benchmarks/finding/README.md). Faces of unknown confidence are only merged. The box of each becomes the
+    one around its keypoints, because the network may have found the face from any box nearby.
     """
-    left = [face for face in faces if not face.confidence < min_confidence]
-    left.sort(key=lambda face: (face.confidence < MIN_CONFIDENCE, expected_error(face)))
+    left = [face for face in faces if not face.is_below(min_confidence)]
+    left.sort(key=lambda face: (face.is_below(MIN_CONFIDENCE), expected_error(face)))
     kept: list[Face] = []
     for face in left:
         if not any(same_face(face.keypoints, other.keypoints) for other in kept):
@@ -359,6 +385,7 @@ class KeypointDetector:
     Threads: one detector may be used by several threads at once; each gets the answers that it would get
     alone. This holds for the face finders and runtimes of this package; a face_detector of your own must
     allow it. Do not change attributes or weights meanwhile. A `FaceTracker` belongs to one thread.
+    Processes: a detector can be pickled. ONNX files are then loaded again from where they are.
     """
 
     def __init__(

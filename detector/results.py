@@ -81,14 +81,14 @@ def from_dict(values: dict) -> ImageFaces:
 
 
 def make_face(keypoints, box_xyxy, confidence=None, radius=None) -> Face:
-    """A `Face` from numbers that were read; None for confidence or radius is NaN.
+    """A `Face` from numbers that were read; None for a confidence or radius that is unknown.
 
     Raises ValueError for a wrong shape, for NaN in keypoints or box, and for a box without area.
     """
     radius = np.full(NUM_KEYPOINTS, np.nan) if radius is None else np.asarray(radius)
     if radius.shape != (NUM_KEYPOINTS,):
         raise ValueError(f"radius must have shape ({NUM_KEYPOINTS},), got {radius.shape}")
-    confidence = np.nan if confidence is None else float(confidence)
+    confidence = None if confidence is None else float(confidence)
     return Face(check_keypoints(keypoints), check_box(box_xyxy), confidence, radius.astype(np.float32))
 
 
@@ -108,7 +108,7 @@ def to_rows(found: Iterable[ImageFaces]) -> Iterator[list]:
 
 
 def from_rows(columns: Sequence[str], rows: Iterable[Sequence]) -> Iterator[ImageFaces]:
-    """The inverse of `to_rows`; consecutive rows of one image belong together. '' and None are NaN.
+    """The inverse of `to_rows`; consecutive rows of one image belong together. '' and None are unknown.
 
     Raises ValueError for missing columns, and for a row that holds no face; it names the row.
     """
@@ -187,7 +187,8 @@ def faces_to_supervision(faces: Sequence[Face]) -> "supervision.KeyPoints":
         import supervision
     except ImportError as error:
         raise ImportError("this needs supervision: pip install 'supervision>=0.29'") from error
-    confidence = np.array([face.confidence for face in faces], dtype=np.float32)
+    known = all(face.confidence is not None for face in faces)
+    confidence = np.array([face.confidence for face in faces], dtype=np.float32) if known else None
     radius = np.array([face.radius for face in faces], dtype=np.float32).reshape(-1, NUM_KEYPOINTS)
     near = np.array([[SUPERVISION_SHARE * face_size(face.keypoints)] for face in faces])
     # 90 % of a normal distribution in two dimensions lie within the radius
@@ -195,5 +196,5 @@ def faces_to_supervision(faces: Sequence[Face]) -> "supervision.KeyPoints":
     return supervision.KeyPoints(
         xy=np.array([face.keypoints for face in faces], dtype=np.float32).reshape(-1, NUM_KEYPOINTS, 2),
         keypoint_confidence=None if np.isnan(radius).any() else within.astype(np.float32),
-        detection_confidence=None if np.isnan(confidence).any() else confidence,
+        detection_confidence=confidence,
     )

@@ -20,7 +20,7 @@ EXACT_WITHIN = 0.2
 COVERED, HIDDEN = 0.9, 0.4
 FPS = 30
 #: For tests that hold with a network that says how sure it is, and with one that does not.
-KNOWN = pytest.mark.parametrize("confidence", [math.nan, 0.9], ids=["unknown", "confident"])
+KNOWN = pytest.mark.parametrize("confidence", [None, 0.9], ids=["unknown", "confident"])
 
 
 def person(x: float, y: float, size: float = 60.0) -> np.ndarray:
@@ -48,7 +48,7 @@ class Scene:
 
     people: functions of the frame's number that give keypoints, or None while someone is away; who
         is nearer to the camera comes first and hides the others.
-    confidence: of everything found, a number or a function of the frame's number; NaN is unknown.
+    confidence: of everything found, a number or a function of the frame's number; None is unknown.
     reach: how far off a face may be for the network to find it, in face sizes.
     covered: from what distance on someone in front covers a part of a face, in face sizes.
     """
@@ -56,7 +56,7 @@ class Scene:
     def __init__(
         self,
         people: Sequence[Callable[[int], np.ndarray | None]],
-        confidence: float | Callable[[int], float] = math.nan,
+        confidence: float | Callable[[int], float] | None = None,
         *,
         reach: float = 0.45,
         noise: float = 0.0,
@@ -125,7 +125,7 @@ class Scene:
 
     def _face(self, points: np.ndarray, number: int, *, is_face: bool = True) -> Face:
         confidence = self.confidence(number) if callable(self.confidence) else self.confidence
-        if not is_face and not math.isnan(confidence):
+        if not is_face and confidence is not None:
             confidence = 0.1
         noisy = points + self.rng.normal(0, 1, points.shape) * self.noise
         box = box_from_keypoints(noisy)

@@ -1,10 +1,12 @@
 """From image to keypoints: geometry with a network of known answers, filtering, threads, files, bad input."""
 
 import io
+import multiprocessing
+import pickle
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -214,7 +216,37 @@ def test_a_face_that_was_found_has_the_box_around_its_keypoints():
 
 def test_unknown_confidence_is_kept():
     found = [face_at(x, y, 80, float("nan")) for x, y in ((10, 10), (12, 11), (300, 40))]
+    assert [face.confidence for face in found] == [None] * 3
     assert len(filter_faces(found, 0.5)) == 2
+
+
+def test_faces_are_equal_if_all_their_values_are_and_survive_pickle():
+    one = face_at(10, 20, 80, 0.9)
+    assert one == face_at(10, 20, 80, 0.9)
+    assert pickle.loads(pickle.dumps(one)) == one
+    unknown = replace(one, confidence=None, radius=np.full(68, np.nan, np.float32))
+    assert pickle.loads(pickle.dumps(unknown)) == unknown
+    moved = one.keypoints + np.float32(0.001)
+    others = [unknown, replace(one, keypoints=moved), replace(one, box_xyxy=one.box_xyxy + 1), "a face"]
+    assert one not in others
+    assert one in [*others, face_at(10, 20, 80, 0.9)]
+
+
+@pytest.mark.parametrize("face_detector", ["finder", "haar"])
+@pytest.mark.parametrize("runtime", ["torch", "onnx", "onnx-int8"])
+def test_a_pickled_detector_gives_the_same_answers(runtime, face_detector, sample_photo):
+    detector = KeypointDetector.from_pretrained(
+        "heatmapnet-small", runtime=runtime, threads=1, face_detector=face_detector
+    )
+    again = pickle.loads(pickle.dumps(detector))
+    assert len(detector(sample_photo)) == 1
+    assert again(sample_photo) == detector(sample_photo)
+
+
+def test_a_detector_works_in_another_process(sample_photo):
+    detector = KeypointDetector.from_pretrained("heatmapnet-small", threads=1)
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(detector, sample_photo).result() == detector(sample_photo)
 
 
 # --- ONNX files ---------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ class _Track:
 
     def match_cost(self, face: Face, expected: np.ndarray, reach: float) -> float:
         """The cost of taking a face for this one: up to 1 within `reach`; infinite if its size is far off."""
-        most = SIZE_CHANGE if math.isnan(face.confidence) else SIZE_CHANGE_IF_CONFIDENT
+        most = SIZE_CHANGE if face.confidence is None else SIZE_CHANGE_IF_CONFIDENT
         if size_change(face.keypoints, expected) > most:
             return math.inf
         return face_distance(face.keypoints, expected) / reach
@@ -256,8 +256,8 @@ class FaceTracker:
         self._tracks = [track for track, leave in zip(self._tracks, leaves, strict=True) if not leave]
 
     def _is_face(self, face: Face, image: np.ndarray) -> bool:
-        if not np.isfinite(face.keypoints).all() or face.confidence < self.min_confidence:
-            return False  # an unknown confidence, NaN, is not less
+        if not np.isfinite(face.keypoints).all() or face.is_below(self.min_confidence):
+            return False
         return share_inside(face.keypoints, image) >= MIN_INSIDE
 
 
@@ -269,7 +269,7 @@ def _nearest(keypoints: np.ndarray, faces: list[np.ndarray]) -> float:
 
 def _distinct(faces: list[Face], costs: list[float]) -> list[int]:
     """Indices of one face per place: the most confident one, then the one with the lowest cost."""
-    rows = sorted(range(len(faces)), key=lambda row: (-np.nan_to_num(faces[row].confidence), costs[row]))
+    rows = sorted(range(len(faces)), key=lambda row: (-(faces[row].confidence or 0), costs[row]))
     kept: list[int] = []
     for row in rows:
         if not near_any(faces[row].keypoints, [faces[other].keypoints for other in kept], SAME_FACE):

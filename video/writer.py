@@ -9,7 +9,6 @@ Both files appear when the block ends without an error.
 """
 
 import csv
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,7 +57,7 @@ class TableWriter:
         """One row for each face of the frame."""
         for tracked in seen.faces:
             confidence = tracked.face.confidence
-            known = "" if math.isnan(confidence) else round(confidence, CONFIDENCE_DECIMALS)
+            known = "" if confidence is None else round(confidence, CONFIDENCE_DECIMALS)
             points = np.round(tracked.face.keypoints.astype(np.float64), DECIMALS).ravel()
             self._rows.writerow([seen.index, round(seen.time_s, 6), tracked.id, known, *points.tolist()])
 
