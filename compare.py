@@ -1,13 +1,15 @@
-"""Compare predictors face by face, from stored records alone:
+"""Compare predictors face by face, from stored records alone, or on photos with hand-made points:
 
     python compare.py heatmapnet-identity heatmapnet-small-identity --split identity --faces whole
     python compare.py constant naimishnet-identity heatmapnet-identity --output reports/mine
+    python compare.py heatmapnet heatmapnet-small --photos FOLDER
 
 Every other predictor is compared with the first one on the same faces. A predictor is a checkpoint's folder
 or name, a baseline (constant, nearest), or the path of a record without its ending. A record is made by
-`python evaluate.py NAME --split S --faces F --record`. Results go to reports/compare/ (or --output):
-README.md, ced.png, faces.csv and, where the images are at hand, differences.png with the ten faces
-that differ most. That picture shows images of the data set: do not publish it.
+`python evaluate.py NAME --split S --faces F --record`. With `--photos`, a folder of images with `.pts` files
+beside them, checkpoints and baselines run on the box around each photo's points. Results go to
+reports/compare/ (or --output): README.md, ced.png, faces.csv and, where the images are at hand,
+differences.png with the ten faces that differ most. Do not publish that picture of the data set's images.
 """
 
 import argparse
@@ -20,10 +22,9 @@ import numpy as np
 
 import plots
 from benchmarks.pages import markdown_table, write_if_changed
-from checkpoint import CheckpointError
 from data_fetch import DataError, find_data
-from data_load import SPLITS
-from evaluate import record_stem
+from data_load import SPLITS, FacialKeypointsDataset
+from evaluate import predict_photos, record_stem
 from files import atomic_path, read_image
 from geometry import box_from_keypoints, square_crop_matrix, transform_points, warp
 from landmarks import REGIONS
@@ -71,6 +72,13 @@ def load_predictor(name: str, split: str, faces: str) -> Predictor:
     paths = [str(path) for path in arrays["paths"]]
     title = Path(str(row.get("checkpoint") or row.get("method") or stem.name)).name
     return Predictor(title, row, paths, arrays["identities"], arrays["predicted"], arrays["true"])
+
+
+def run_on_photos(name: str, photos: FacialKeypointsDataset, folder: Path) -> Predictor:
+    """The predictions of a checkpoint or baseline on photos in `folder`; each photo counts as one person."""
+    evaluation, about = predict_photos(name, photos, progress=True)
+    paths = [path.relative_to(folder).as_posix() for path in photos.paths]
+    return Predictor(Path(name).name, about, paths, np.array(paths), evaluation.predicted, evaluation.true)
 
 
 def aligned(predictors: list[Predictor]) -> list[Predictor]:
@@ -244,6 +252,21 @@ def find_images(predictors: list[Predictor]) -> Path | None:
     return folder if all((folder / path).is_file() for path in predictors[0].paths) else None
 
 
+def _from_records(args: argparse.Namespace) -> tuple[list[Predictor], str, Path | None]:
+    """The predictors, a title, and the folder of their images if it is there."""
+    split, faces = args.split or "identity", args.faces or "whole"
+    predictors = aligned([load_predictor(name, split, faces) for name in args.predictors])
+    leak = " (leaks)" if split == "official" else ""
+    return predictors, f"{split} x {faces}{leak}, {len(predictors[0].paths)} faces", find_images(predictors)
+
+
+def _from_photos(args: argparse.Namespace) -> tuple[list[Predictor], str, Path]:
+    photos = FacialKeypointsDataset.from_pts(args.photos, cache_bytes=0)
+    predictors = [run_on_photos(name, photos, args.photos) for name in args.predictors]
+    title = f"{len(photos)} photos of {args.photos.name}, each counted as one person"
+    return predictors, title, args.photos
+
+
 def parse_arguments(arguments=None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
@@ -252,10 +275,15 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument(
         "predictors", nargs="+", metavar="NAME", help="checkpoint, baseline, or record without ending"
     )
-    parser.add_argument("--split", choices=SPLITS, default="identity", help="default: identity")
-    parser.add_argument("--faces", choices=FACES, default="whole", help="default: whole")
+    parser.add_argument("--split", choices=SPLITS, help="default: identity")
+    parser.add_argument("--faces", choices=FACES, help="default: whole")
+    parser.add_argument(
+        "--photos", type=Path, metavar="FOLDER", help="measure on these photos with .pts files instead"
+    )
     parser.add_argument("--output", type=Path, help="folder for the results (default: reports/compare)")
     args = parser.parse_args(arguments)
+    if args.photos and (args.split or args.faces):
+        parser.error("--photos measures in the box around the points; leave out --split and --faces")
     if len(args.predictors) < 2:
         parser.error("name two predictors or more")
     return args
@@ -265,16 +293,14 @@ def main(arguments=None) -> int:
     """Compare, print the tables, and return the exit code."""
     args = parse_arguments(arguments)
     try:
-        predictors = aligned([load_predictor(name, args.split, args.faces) for name in args.predictors])
-        leak = " (leaks)" if args.split == "official" else ""
-        title = f"{args.split} x {args.faces}{leak}, {len(predictors[0].paths)} faces"
+        predictors, title, images = _from_photos(args) if args.photos else _from_records(args)
         output = args.output or plots.reports_folder() / "compare"
-        text = write_comparison(predictors, title, output, find_images(predictors))
-    except (ValueError, OSError, CheckpointError) as error:
+        text = write_comparison(predictors, title, output, images)
+    except (ValueError, OSError, DataError) as error:
         print(f"compare.py: {error}", file=sys.stderr)
         return 1
     print(text)
-    print(f"{output}: README.md, ced.png, faces.csv")
+    print(f"{output}: {", ".join(sorted(path.name for path in output.iterdir()))}")
     return 0
 
 

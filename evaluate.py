@@ -40,7 +40,7 @@ from training.metrics import METRICS, percent, summarise
 from training.own_data import read_own_data
 from training.own_network import load_model_file
 from training.photos import evaluate_photos, photo_figures
-from training.records import note_in_config, provenance, save_record
+from training.records import Evaluation, note_in_config, provenance, save_record
 
 BASELINES = {"constant": ConstantPredictor, "nearest": NearestPredictor}
 UNSHIFTED = "  with the network's own points, not moved to where the labels lie: NME {:.2f} %"
@@ -90,12 +90,19 @@ def measure_photos(name: str, folder, *, photos=None, device: str = "cpu", progr
     """
     if photos is None:
         photos = FacialKeypointsDataset.from_pts(folder, cache_bytes=0)
+    evaluation, about = predict_photos(name, photos, device=device, progress=progress)
+    row = {"checkpoint": name, "photos": str(folder), "faces": "photos", "leak": False, "sample": False}
+    return {**row, **about, **photo_figures(evaluation.predicted, evaluation.true)}
+
+
+def predict_photos(
+    name: str, photos: FacialKeypointsDataset, *, device: str = "cpu", progress: bool = False
+) -> tuple[Evaluation, dict]:
+    """The predictions of a checkpoint or baseline on photos, and what `load_predictor` says of it."""
     predictor, about = load_predictor(name, device)
     if name in BASELINES:
         predictor.fit(load_split(find_data().folder, "official", "train"), "label_box")
-    evaluation = evaluate_photos(predictor, photos, progress=progress)
-    row = {"checkpoint": name, "photos": str(folder), "faces": "photos", "leak": False, "sample": False}
-    return {**row, **about, **photo_figures(evaluation.predicted, evaluation.true)}
+    return evaluate_photos(predictor, photos, progress=progress), about
 
 
 def record_provenance(row: dict, data) -> dict:

@@ -4,8 +4,11 @@ import csv
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import compare
+from detector import KeypointDetector
+from detector.formats import write_pts
 from training.records import Evaluation, save_record
 
 PATHS = ["training/A_1_00.jpg", "training/A_1_01.jpg", "training/B_1_00.jpg", "training/C_1_00.jpg"]
@@ -72,6 +75,26 @@ def test_the_command_writes_tables_a_curve_and_a_row_per_face(tmp_path, monkeypa
         rows = list(csv.DictReader(file))
     assert [row["other"] for row in rows] == ["2.000", "1.000", "6.000", ""]
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"README.md", "ced.png", "faces.csv"}
+
+
+def test_photos_are_measured_and_compared(tmp_path, sample_photo, capsys):
+    points = KeypointDetector.from_pretrained("heatmapnet-small")(sample_photo)[0].keypoints
+    (tmp_path / "photos").mkdir()
+    for number in range(2):
+        Image.fromarray(sample_photo).save(tmp_path / "photos" / f"{number}.png")
+        write_pts(tmp_path / "photos" / f"{number}.pts", points + number)
+    names = ["naimishnet", "heatmapnet-small"]
+    where = ["--photos", str(tmp_path / "photos"), "--output", str(tmp_path / "out")]
+    assert compare.main([*names, *where]) == 0
+    assert "2 photos of photos, each counted as one person" in capsys.readouterr().out
+    with open(tmp_path / "out" / "faces.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == ["0.png", "1.png"]
+    assert all(float(row["heatmapnet-small"]) < float(row["naimishnet"]) < 10 for row in rows)
+    assert (tmp_path / "out" / "differences.png").is_file()
+    with pytest.raises(SystemExit):
+        compare.main([*names, *where, "--split", "identity"])
+    assert "leave out --split and --faces" in capsys.readouterr().err
 
 
 def test_a_missing_record_says_how_to_make_it(capsys):
