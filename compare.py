@@ -300,7 +300,7 @@ def main(arguments=None) -> int:
         print(f"compare.py: {error}", file=sys.stderr)
         return 1
     print(text)
-    print(f"{output}: {", ".join(sorted(path.name for path in output.iterdir()))}")
+    print(f"{output}: {', '.join(sorted(path.name for path in output.iterdir()))}")
     return 0
 
 
