@@ -1,6 +1,5 @@
 """Checkpoints: saving and loading, old formats, damaged files, ONNX files, and the hub."""
 
-import hashlib
 import json
 import os
 import pickle
@@ -8,14 +7,13 @@ import shutil
 import socket
 import subprocess
 import sys
-import threading
 from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
 import torch
+from hub_server import hub, hub_server  # noqa: F401 (fixtures)
 from safetensors.torch import load_file, save_file
 
 import checkpoint
@@ -348,63 +346,7 @@ def test_write_json_leaves_nothing_beside(tmp_path):
 # --- the hub, on 127.0.0.1 -----------------------------------------------------------------
 
 
-class Hub(SimpleHTTPRequestHandler):
-    """As much of the hub's protocol as a download needs: the list of files, then each file."""
-
-    def log_message(self, *args):
-        pass
-
-    def do_HEAD(self):
-        self._answer(body=False)
-
-    def do_GET(self):
-        self._answer(body=True)
-
-    def _answer(self, body: bool):
-        sha = "a" * 40
-        files = {p.name: p.read_bytes() for p in self.folder.iterdir()}
-        if self.path.startswith("/api/models/someone/faces"):
-            listing = {"id": "someone/faces", "sha": sha, "siblings": [{"rfilename": n} for n in files]}
-            content = json.dumps(listing).encode()
-            if "/tree/" in self.path:
-                rows = [{"type": "file", "path": n, "size": len(b), "oid": sha} for n, b in files.items()]
-                content = json.dumps(rows).encode()
-        else:
-            name = self.path.rpartition("/")[2]
-            if name not in files or "someone/faces" not in self.path:
-                self.send_error(404)
-                return
-            content = files[name]
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(content)))
-        self.send_header("Content-Type", "application/json")
-        self.send_header("ETag", '"' + hashlib.sha1(content).hexdigest() + '"')
-        self.send_header("X-Repo-Commit", sha)
-        self.end_headers()
-        if body:
-            self.wfile.write(content)
-
-
-@pytest.fixture
-def hub(tmp_path, monkeypatch):
-    """A hub on this machine that serves the folder returned, as someone/faces; its cache is in tmp_path."""
-    from huggingface_hub import constants
-
-    Hub.folder = tmp_path / "served"
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(constants, "ENDPOINT", url)
-    template = f"{url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield Hub.folder
-    server.shutdown()
-    server.server_close()
-
-
-def test_hub_names_are_downloaded_with_their_onnx_files(tmp_path, hub):
+def test_hub_names_are_downloaded_with_their_onnx_files(tmp_path, hub):  # noqa: F811
     save_checkpoint(hub, a_network(), CONFIG)
     for name in ("model.onnx", "notes.txt"):
         (hub / name).write_bytes(b"content")
@@ -418,7 +360,7 @@ def test_hub_names_are_downloaded_with_their_onnx_files(tmp_path, hub):
         find_checkpoint("someone/nothing")
 
 
-def test_a_hub_checkpoint_is_run_by_every_runtime(hub, sample_photo):
+def test_a_hub_checkpoint_is_run_by_every_runtime(hub, sample_photo):  # noqa: F811
     pytest.importorskip("onnxruntime")
     shutil.copytree(checkpoint.SAVED_MODELS / "heatmapnet-small", hub, ignore=lambda *_: ["records"])
     faces = {}

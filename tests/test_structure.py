@@ -22,7 +22,7 @@ ORDER = (
     "detector", "video", "analysis", "filters", "training", "facial_keypoints",
 )  # fmt: skip
 COMMANDS = ("train", "evaluate", "detect", "export_onnx", "hubconf")
-USERS = ("benchmarks", "compare", "tools", "notebooks", "tests")
+USERS = ("benchmarks", "compare", "publish", "tools", "notebooks", "tests")
 RANK = {name: rank for rank, name in enumerate(ORDER)}
 RANK |= dict.fromkeys(COMMANDS, len(ORDER))
 RANK |= {name: rank for rank, name in enumerate(USERS, len(ORDER) + 1)}
