@@ -145,8 +145,13 @@ def summary_table(predictors: list[Predictor]) -> str:
         else:
             cells += ["-"] * 3
         rows.append(cells)
-    columns = ["predictor", "NME, %", "found, %", "less the first (95 % interval over people)"]
-    return markdown_table([*columns, "faces with a smaller error, %", "faces"], rows)
+    columns = [
+        "predictor",
+        "NME, %",
+        "found, %",
+        "NME minus that of the first row (95 % interval over people)",
+    ]
+    return markdown_table([*columns, "faces where it beats the first row, %", "faces"], rows)
 
 
 def regions_table(predictors: list[Predictor]) -> str:
@@ -257,7 +262,11 @@ def _from_records(args: argparse.Namespace) -> tuple[list[Predictor], str, Path 
     split, faces = args.split or "identity", args.faces or "whole"
     predictors = aligned([load_predictor(name, split, faces) for name in args.predictors])
     leak = " (leaks)" if split == "official" else ""
-    return predictors, f"{split} x {faces}{leak}, {len(predictors[0].paths)} faces", find_images(predictors)
+    people = len(set(predictors[0].identities))
+    title = (
+        f"Split {split}{leak}, faces given as {faces}: {len(predictors[0].paths)} faces of {people} people"
+    )
+    return predictors, title, find_images(predictors)
 
 
 def _from_photos(args: argparse.Namespace) -> tuple[list[Predictor], str, Path]:

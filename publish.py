@@ -31,6 +31,7 @@ from checkpoint import (
     load_face_finder,
 )
 from files import atomic_path, one_line
+from training.own_network import load_model_file
 
 REPO = re.compile(r"[\w.-]+/[\w.-]+")
 LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)]+)\)")  # to a file of this repository
@@ -184,6 +185,9 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument(
         "--dry-run", type=Path, metavar="FOLDER", help="write what would be uploaded into this folder only"
     )
+    parser.add_argument(
+        "--model-file", metavar="FILE", help="the file that registers the checkpoint's network"
+    )
     parser.add_argument("--private", action="store_true", help="make a new model private")
     parser.add_argument("--licence", default="mit", help="of the weights, as the hub names it (default: mit)")
     parser.add_argument(
@@ -201,6 +205,8 @@ def main(arguments=None) -> int:
     options = {"licence": args.licence, "source": args.source}
     try:
         check_repo(args.repo)
+        if args.model_file:
+            load_model_file(args.model_file)
         if args.dry_run:
             names = write_layout(args.checkpoint, args.repo, args.dry_run, **options)
             print(f"{args.dry_run}: {', '.join(names)}; nothing was uploaded")

@@ -14,6 +14,7 @@ import models
 import train as train_py
 from checkpoint import CheckpointError, load_checkpoint
 from models import KeypointNetwork, build_model, list_models, model_class, register
+from training import losses
 from training.own_network import check_runs, load_model_file, model_file_of
 
 PAGE = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -26,8 +27,21 @@ def registry(monkeypatch):
     monkeypatch.setattr(models, "_REGISTRY", dict(models._REGISTRY))
 
 
-def block(language: str) -> str:
-    return re.search(rf"```{language}\n(.*?)```", SECTION, re.DOTALL).group(1)
+def block(language: str, section: str = SECTION) -> str:
+    return re.search(rf"```{language}\n(.*?)```", section, re.DOTALL).group(1)
+
+
+def test_the_loss_of_the_page_runs_as_printed(sample_folder, tmp_path, monkeypatch, capsys):
+    section = PAGE.partition("## Add a loss")[2].partition("\n## ")[0]
+    monkeypatch.setitem(losses.LOSSES, "power", None)  # removed again after the test
+    monkeypatch.setenv("KEYPOINTS_DATA", str(sample_folder))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_loss.py").write_text(block("python", section), encoding="utf-8")
+    (line,) = block("bash", section).splitlines()
+    assert train_py.main(shlex.split(line)[2:]) == 0, capsys.readouterr().err
+    assert losses.build_loss("power", power=0.5)(
+        torch.zeros(1, 68, 2), torch.ones(1, 68, 2)
+    ) == pytest.approx(2**0.25, abs=1e-5)
 
 
 @pytest.fixture
@@ -84,7 +98,7 @@ def test_a_model_file_that_is_loaded_again_replaces_its_class(my_net):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("x = 1", "registers no network; write @register"),
+        ("x = 1", "registers nothing; write @register"),
         ("x = 1\nx = = 2", "my_net.py, line 2: SyntaxError"),
         ("x = 1\nx.y", "my_net.py, line 2: AttributeError"),
         (

@@ -1,5 +1,7 @@
 """A network of your own: a Python file that registers a class, loaded for one run.
 
+The file may also hold losses and recipes, or nothing but these.
+
     load_model_file("my_net.py")                        # train.py --model-file my_net.py
     model, config = load_checkpoint("runs/my_net/checkpoint")
 
@@ -19,13 +21,14 @@ import torch
 from files import atomic_path, write_json
 from landmarks import NUM_KEYPOINTS
 from models import MODEL_FILE_MODULE, build_model, list_models, model_class
+from training.losses import LOSSES
 
 MODEL_FILE_NOTE = "model_file.json"
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A file that registered networks.
+    """A file that registered networks, losses or recipes.
 
     path: as it was given. sha256: 64 hex digits. networks: their names.
     """
@@ -39,11 +42,13 @@ _LOADED: dict[str, tuple[ModelFile, bytes]] = {}
 
 
 def load_model_file(path) -> ModelFile:
-    """Run a Python file that registers one network or several, also if it was run before.
+    """Run a Python file that registers networks, losses or recipes, also if it was run before.
 
     Raises FileNotFoundError if there is no such file, ValueError, with the line, if it cannot be run, and if
-    it registers no network.
+    it registers nothing.
     """
+    from training.recipes import RECIPES  # which imports this module
+
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no model file at {path}; give a Python file that registers a network")
@@ -53,14 +58,18 @@ def load_model_file(path) -> ModelFile:
     module = ModuleType(MODEL_FILE_MODULE, None)
     module.__file__ = str(path)
     before = {name: model_class(name) for name in list_models()}
+    others = dict(LOSSES), dict(RECIPES)
     sys.modules[MODEL_FILE_MODULE] = module
     try:
         exec(compile(source, str(path), "exec"), vars(module))
     except Exception as error:  # whatever code of the user's raises
         raise ValueError(f"{path}{_line_in(path, error)}: {type(error).__name__}: {error}") from error
     networks = tuple(name for name in list_models() if model_class(name) is not before.get(name))
-    if not networks:
-        raise ValueError(f'{path} registers no network; write @register("NAME") above its class')
+    if not networks and others == (LOSSES, RECIPES):
+        raise ValueError(
+            f'{path} registers nothing; write @register("NAME") above the class of a network, or '
+            'LOSSES["NAME"] = MyLoss'
+        )
     file = ModelFile(str(path), hashlib.sha256(source).hexdigest(), networks)
     _LOADED.update(dict.fromkeys(networks, (file, source)))
     return file
