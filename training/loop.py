@@ -17,6 +17,7 @@ import ctypes
 import hashlib
 import json
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -519,7 +520,8 @@ def has_time(history: list[dict], minutes: float | None) -> bool:
 
 def progress_bar(total: int, done: int, shown: bool) -> tqdm:
     """A bar that counts images over all epochs, with images per second and the time left."""
-    return tqdm(total=total, initial=done, unit=" images", disable=not shown)
+    seconds = 0.1 if sys.stderr.isatty() else 30.0  # a log file keeps every line
+    return tqdm(total=total, initial=done, unit=" images", disable=not shown, mininterval=seconds)
 
 
 class RunLog:

@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,7 +75,8 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
-        self._process.stdin.close()
+        with suppress(BrokenPipeError):  # it has ended before, and what it said is in the first error
+            self._process.stdin.close()
         self._process.wait(timeout=30)
         self._process.stdout.close()
         self._errors.close()
