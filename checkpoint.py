@@ -32,9 +32,7 @@ RUNTIMES = {"torch": WEIGHTS_FILE, "onnx": ONNX_FILES[0], "onnx-int8": ONNX_FILE
 FINDER = "face_finder"  # `model` in the config of a face finder
 WHOLE_VIEWS = ("letterbox", "stretch", "crop")
 TRAINED_ON = ("official", "identity", "validation", "sample", "own")
-MAX_CONFIG_BYTES = 10**6
-MAX_INPUT_SIZE = 1024
-MAX_PASSES = 20
+MAX_CONFIG_BYTES, MAX_INPUT_SIZE, MAX_PASSES = 10**6, 1024, 20
 HUB_SECONDS = 10.0  # to connect to the hub, and between two answers of it
 
 
@@ -175,7 +173,7 @@ class ModelConfig:
     data_checksum: 16 hex digits over the labels (`data_fetch.data_checksum`).
     measured: figures by split and faces.
     onnx: SHA-256 of each ONNX file beside the weights, by file name; {} if there is none.
-    format: version of this list of fields.
+    format, version: of this list of fields; the release of this repository that the weights came with.
     """
 
     model: str = field(metadata=rule(str, pattern=r"\w+", meaning="the name of a network"))
@@ -204,6 +202,7 @@ class ModelConfig:
     data_checksum: str = field(default="", metadata=rule(str))
     measured: dict = field(default_factory=dict, metadata=rule(dict))
     onnx: dict = field(default_factory=dict, metadata=rule(dict))
+    version: str = field(default="", metadata=rule(str))
     format: int = field(default=FORMAT, metadata=rule(int, low=FORMAT, high=FORMAT))
 
     def __post_init__(self):

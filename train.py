@@ -11,12 +11,13 @@ import argparse
 import sys
 import tempfile
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from checkpoint import save_checkpoint
 from data_fetch import DataLocation, data_checksum, find_data
 from data_load import SPLITS, FacialKeypointsDataset
+from detector import __version__
 from evaluate import measure, record_provenance, record_stem
 from files import atomic_path, run_command, write_json
 from training.evaluation import CheckpointPredictor
@@ -245,7 +246,8 @@ def run_seed(args, recipe: Recipe, source: Source, seed: int, run_folder: Path, 
         **options,
     )
     if args.export:
-        save_checkpoint(args.export, result.model, result.config, half=args.half)
+        config = replace(result.config, version=__version__)
+        save_checkpoint(args.export, result.model, config, half=args.half)
         copy_model_file(recipe.model, args.export)
     epochs = f"{len(result.history)} epochs"
     if result.config.stopped_early:

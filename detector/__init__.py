@@ -16,6 +16,9 @@ from detector.face_finders import (
 from detector.predictor import DEFAULT_CHECKPOINT, Face, KeypointDetector, predict_keypoints
 from detector.results import faces_to_supervision
 
+#: The release of this repository. CHANGELOG.md says what changed, and what stays as it is.
+__version__ = "0.2.0"
+
 __all__ = [
     "DEFAULT_CHECKPOINT",
     "Face",
@@ -26,6 +29,7 @@ __all__ = [
     "NetworkFaceFinder",
     "ReducedSearch",
     "YuNetFaceDetector",
+    "__version__",
     "faces_to_supervision",
     "predict_keypoints",
 ]

@@ -10,8 +10,9 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = (
-    "README.md", "CONTRIBUTING.md", "SECURITY.md", "LOG.md", "benchmarks/README.md", "data/README.md",
-    "facial_keypoints/README.md", "filters/README.md", "benchmarks/filter_gallery/README.md",
+    "README.md", "CONTRIBUTING.md", "SECURITY.md", "LOG.md", "CHANGELOG.md", "benchmarks/README.md",
+    "data/README.md", "facial_keypoints/README.md", "filters/README.md",
+    "benchmarks/filter_gallery/README.md",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from data_fetch import CHECKSUMS, fingerprint, read_checksums
+from detector import __version__
 from landmarks import GROUPS, OUTER_EYE_CORNERS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -231,3 +232,9 @@ def test_the_lock_pins_everything_and_names_no_server():
         versions = [version for name, version in pins if name == requirement.name]
         assert versions, f"{requirement} is not in the lock: run `make lock`"
         assert all(version in requirement.specifier for version in versions), requirement
+
+
+def test_the_release_is_the_same_everywhere():
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## (\S+)$", changes, re.MULTILINE)[0] == __version__

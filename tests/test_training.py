@@ -22,8 +22,9 @@ import torch
 
 import files
 import train as train_py
-from checkpoint import load_checkpoint
+from checkpoint import load_checkpoint, load_config
 from data_load import load_split, read_keypoints_csv
+from detector import __version__
 from files import LockedError
 from training.loop import (
     EpochSampler,
@@ -305,6 +306,7 @@ def test_train_py_exports_half_weights(sample_folder, tmp_path, monkeypatch, cap
     assert "checkpoint: 1 epochs, training NME" in capsys.readouterr().out
     sizes = [(tmp_path / f / "model.safetensors").stat().st_size for f in ("run/checkpoint", "out")]
     assert sizes[1] < 0.52 * sizes[0]
+    assert [load_config(tmp_path / f).version for f in ("run/checkpoint", "out")] == ["", __version__]
 
 
 def test_state_holds_tensors_and_plain_values_only(sample_folder, tmp_path):
