@@ -34,12 +34,19 @@ from checkpoint import (
 from data_fetch import find_data
 from data_load import SPLITS, FacialKeypointsDataset, load_split
 from detector.face_finders import FINDER_OUTPUTS
-from detector.predictor import ONNX_OUTPUTS, crops_to_batch, keypoints_matrix, predict_keypoints
+from detector.predictor import (
+    ONNX_OUTPUTS,
+    box_matrix,
+    crops_to_batch,
+    keypoints_matrix,
+    predict_keypoints,
+)
 from files import atomic_path, remove_leftovers, run_command
 from geometry import whole_image_matrix
 from models import FaceFinder
 from training.composites import CompositeScenes
 from training.own_network import load_model_file
+from training.uncertainty import TRAINING_SCENES, no_face_boxes
 
 CALIBRATION_IMAGES = 128
 MIN_HALF_SIZE = 1024  # values; float16 saves next to nothing in smaller weights
@@ -182,13 +189,20 @@ def _after_convolutions(path) -> list[str]:
 
 
 def calibration_batches(model, config: ModelConfig, dataset: FacialKeypointsDataset) -> list[np.ndarray]:
-    """Inputs (N, 1, S, S) of the first and of the last pass on some images of a data set."""
-    step = max(len(dataset) // CALIBRATION_IMAGES, 1)
-    images = [dataset.image(index) for index in range(0, len(dataset), step)][:CALIBRATION_IMAGES]
+    """Inputs (N, 1, S, S) of the first and of the last pass on some images, and of boxes without a face.
+
+    Where only faces are measured, what is no face may go beyond the ranges and then look like one.
+    """
+    some = range(0, len(dataset), max(len(dataset) // CALIBRATION_IMAGES, 1))[:CALIBRATION_IMAGES]
+    images = [dataset.image(index) for index in some]
     size, view = config.input_size, config.whole_view
     starts = [whole_image_matrix(image.shape[:2], size, view) for image in images]
     ends = [keypoints_matrix(points, config) for points in predict_keypoints(model, config, images, starts)]
-    return [crops_to_batch(images, matrices, config) for matrices in (starts, ends)]
+    part = FacialKeypointsDataset.from_paths([dataset.paths[i] for i in some], dataset.keypoints[list(some)])
+    others, boxes, _ = no_face_boxes(part, TRAINING_SCENES, config.trained_on)
+    picked = np.random.default_rng(0).permutation(len(boxes))[: len(some)]
+    without = [others[i] for i in picked], [box_matrix(boxes[i], config) for i in picked]
+    return [crops_to_batch(*crops, config) for crops in ((images, starts), (images, ends), without)]
 
 
 def finder_batches(dataset: FacialKeypointsDataset) -> list[np.ndarray]:

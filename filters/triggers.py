@@ -65,10 +65,10 @@ def _eyes(keypoints: np.ndarray) -> float:
     return float(eye_opening(keypoints).mean())
 
 
-#: Thresholds suit the points of the network, which show a mouth less open than it is. A smile with teeth is
-#: about 0.15.
+#: Thresholds suit the points of the network, which show a mouth a little less open than it is. A smile with
+#: teeth is about 0.2.
 TRIGGERS = {
-    "mouth_open": Trigger(_mouth, on=0.28, off=0.19),
+    "mouth_open": Trigger(_mouth, on=0.36, off=0.26),
     "brows_raised": Trigger(_brows, on=0.045, off=0.025, usual=0.29),
     "blink": Trigger(_eyes, on=-0.10, off=-0.06, usual=0.27, min_s=0.8),
     "smile": Trigger(mouth_width, on=0.07, off=0.04, usual=0.58),

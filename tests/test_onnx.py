@@ -16,12 +16,12 @@ from checkpoint import (
     save_checkpoint,
     shipped_networks,
 )
-from data_load import load_split
+from data_load import background_photo, load_split
 from detector import DEFAULT_CHECKPOINT, KeypointDetector
 from detector.predictor import RUNTIMES, OnnxRuntime, TorchRuntime, predict
 from geometry import whole_image_matrix
 from models import build_model
-from training.uncertainty import with_uncertainty
+from training.uncertainty import TEST_SCENES, with_uncertainty
 
 ONNX_CHECKPOINTS = [folder.name for folder in shipped_networks() if (folder / "model.onnx").is_file()]
 
@@ -151,3 +151,15 @@ def test_shipped_files_agree_over_the_test_set(name, real_data):
     apart = np.abs(ours - theirs).max(axis=(1, 2))
     assert np.median(apart) < 0.01
     assert apart.max() < 0.1
+
+
+@pytest.mark.parametrize("runtime", ["onnx", "onnx-int8"])
+@pytest.mark.parametrize("name", ["heatmapnet", "heatmapnet-small"])
+def test_no_face_is_reported_where_there_is_none(name, runtime):
+    """With 8 bits, whatever was not among the images that set the ranges may look like a face."""
+    detector = KeypointDetector.from_pretrained(name, runtime=runtime)
+    detector.face_detector.min_score = 0.02
+    for scene in TEST_SCENES:
+        photo = background_photo(scene)
+        assert len(detector.face_detector(photo)) > 5
+        assert detector(photo) == []

@@ -5,7 +5,9 @@ import pytest
 
 import landmarks
 from analysis import blinks, brow_raise, eye_opening, mouth_opening
+from detector import KeypointDetector
 from geometry import flip_keypoints
+from sample_faces import draw_video
 from sample_faces.head import Expression, Shape, View, head_points, project_head
 
 UNIT = 60.0  # inter-ocular distance in pixels of the heads below
@@ -122,11 +124,22 @@ def lids(*runs, fps=25):
 
 
 def test_a_blink_by_hand():
-    openings = lids((1, 0.2), (3, 0.05), (1, 0.18), (1, 0.25))
-    # shut is below 0.65 x 0.3 = 0.195: frames 51 to 54
+    openings = lids((1, 0.23), (3, 0.05), (1, 0.22), (1, 0.25))
+    # shut is below 0.75 x 0.3 = 0.225: frames 51 to 54
     assert blinks(openings, 25) == [(51, 55)]
     assert blinks(openings * 0.6, 25) == [(51, 55)]  # somebody with narrower eyes
     assert blinks(np.column_stack([openings, openings]), 25) == [(51, 55)]
+
+
+def test_the_shipped_network_sees_the_blinks_of_a_drawn_video():
+    detector = KeypointDetector.from_pretrained()
+    frames, drawn = zip(*draw_video(11, 150, (200, 160)), strict=True)
+    by_network = [drawn[0]]
+    for frame in frames:
+        by_network.append(detector.follow(frame, by_network[-1:])[0].keypoints)
+    seen, there = (blinks(eye_opening(np.stack(points)), 25) for points in (by_network[1:], drawn))
+    assert len(there) == 2
+    np.testing.assert_allclose(seen, there, atol=2)
 
 
 @pytest.mark.parametrize(
@@ -159,7 +172,7 @@ def test_durations_are_in_seconds_not_frames():
     ("runs", "found"),
     [
         ([(2, 0.05), (2, np.nan), (2, 0.05)], [(50, 56)]),  # a short gap is bridged, inside the blink
-        ([(2, np.nan), (4, 0.05)], [(51, 56)]),  # before it: half-way down on the bridge
+        ([(2, np.nan), (4, 0.05)], [(50, 56)]),  # before it: from a third of the bridge on
         ([(30, np.nan), (4, 0.05)], []),  # its beginning is unknown
         ([(4, 0.05), (30, np.nan)], []),  # or end
         ([(4, 0.05), (4, np.nan), (4, 0.05)], []),

@@ -8,6 +8,7 @@ import torch
 from skimage import data as skimage_data
 
 import training.uncertainty
+from benchmarks.uncertainty.page import held_across_halves
 from checkpoint import ModelConfig, load_checkpoint, save_checkpoint
 from data_load import load_split
 from detector import DEFAULT_CHECKPOINT, KeypointDetector
@@ -152,6 +153,14 @@ def test_boxes_without_a_face_are_beside_the_faces(small, sample_folder):
     assert not set(TRAINING_SCENES) & set(TEST_SCENES)
     for name in (*TRAINING_SCENES, *TEST_SCENES):
         assert getattr(skimage_data, name)().size
+
+
+def test_a_radius_is_checked_on_people_it_was_not_scaled_on():
+    person = np.arange(40) // 10
+    errors, radius = np.ones((40, 68)), np.ones((40, 68))
+    errors[person % 2 == 1] = 2.0
+    # scaled on the odd people (2 px) it holds all even ones (1 px), the other way round none
+    assert held_across_halves(errors, radius, person) == (1.0, 0.0)
 
 
 def test_other_networks_are_refused(tmp_path, capsys):

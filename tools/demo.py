@@ -34,7 +34,7 @@ from video import smoothing, tracker
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE, OUTPUT = ROOT / "demo", ROOT / "reports" / "demo"
 PAGE_FILES = ("*.html", "*.css", "*.js", "*.svg")
-NETWORKS = ("heatmapnet-small", "heatmapnet", "heatmapnet-ibug-identity", FINDER)
+NETWORKS = ("heatmapnet-small", "heatmapnet", FINDER)
 RUNTIME = Path("node_modules", "onnxruntime-web")
 #: The build for the CPU, and the one for WebGPU.
 RUNTIME_FILES = (

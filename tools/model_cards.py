@@ -22,8 +22,8 @@ fewer people, shows the error on people who were not seen.""",
 }
 
 UNCERTAINTY = """, a confidence from 0 to 1 that this is a face, and for each point a radius (pixels)
-that holds the label in 90 % of cases. Both were measured on people who were not seen in training, for
-`heatmapnet-identity`: [uncertainty](../../benchmarks/uncertainty/README.md)"""
+that holds the true point in 90 % of cases: [measured](../../benchmarks/uncertainty/README.md) with
+`heatmapnet-identity` on people who were not seen in training"""
 
 OFFSET = """
 The labels of this data set lie {:.2f} % of the inter-ocular distance too far right
@@ -32,15 +32,15 @@ figures below compare with labels, so it is added for them. Training labels were
 (`benchmarks/pseudo_labels/make.py`): points of MediaPipe's face mesh, mapped to this scheme.
 """
 
-EYELIDS = """Eyes that are nearly shut come out too open, since hardly anybody in the training images
-blinks."""
+EYELIDS = """Half-open eyes and open mouths are flattened: [how far openings are
+followed](../../benchmarks/photos/README.md)."""
 
 IBUG = """
-The points lie where people put them, not where the labels of this data set do: it was trained on labels that
-were moved there (`benchmarks/ibug_labels/make.py`, `data_load.LabelMap`), with lids and lips of MediaPipe's
-face mesh, and on images whose eyes and mouths were closed or opened by a warp. On photos of another origin
-this is the more accurate network ([photos](../../benchmarks/photos/README.md)). The figures below compare
-with the labels of the data set, so the points are moved back for them.
+The points lie where people put them, not where the labels of this data set do. The network was trained on
+labels that were moved there (`benchmarks/ibug_labels/make.py`, `data_load.LabelMap`), with lids and lips of
+MediaPipe's face mesh, and on images whose eyes and mouths were closed or opened by a warp. How close they
+are on photos of another origin: [photos](../../benchmarks/photos/README.md). The figures below compare with
+the labels of the data set, so the points are moved back for them.
 """
 
 NO_CONFIDENCE = """The network answers for every crop, also for one without a face. It gives no confidence."""
@@ -58,10 +58,10 @@ CARD = """# {name}
 {summary}
 
 ```
-python train.py --recipe {recipe} --split {trained_on}{start}
+{commands}
 ```
 
-Seed {seed}, {epochs} epochs, trained with `--mixed-precision bf16`; weights stored as float16.{then}
+Release {version}. Seed {seed}, {epochs} epochs{precision}; weights stored as float16.{then}
 
 ```python
 from detector import KeypointDetector
@@ -156,11 +156,11 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
     return CARD.format(
         name=folder.name,
         summary=model_class(config.model).__doc__.partition("\n")[0],
-        recipe=config.recipe,
-        trained_on=config.trained_on,
-        start=_start_of(config),
+        commands=_commands_of(config),
+        version=config.version or "0.1.0",
         seed=config.seed,
         epochs=config.epochs,
+        precision="" if config.recipe in STARTS_FROM else ", trained with `--mixed-precision bf16`",
         data=TRAINED_ON[config.trained_on].format(name=folder.name),
         size=config.input_size,
         passes=config.passes,
@@ -177,12 +177,14 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
     )
 
 
-def _start_of(config: ModelConfig) -> str:
-    """The option of train.py for a recipe that goes on from the weights of another one."""
+def _commands_of(config: ModelConfig) -> str:
+    """The commands that train a network: two for a recipe that goes on from the weights of another one."""
+    line = f"python train.py --recipe {config.recipe} --split {config.trained_on}"
     if config.recipe not in STARTS_FROM:
-        return ""
-    held_out = "-identity" if config.trained_on == "identity" else ""
-    return f" --start-from {STARTS_FROM[config.recipe]}{held_out}"
+        return line
+    first = STARTS_FROM[config.recipe]
+    before = f"python train.py --recipe {first} --split {config.trained_on}"
+    return f"{before}\n{line} --start-from runs/{first}-{config.trained_on}-{config.seed}/checkpoint"
 
 
 def _where_points_lie(config: ModelConfig) -> str:

@@ -14,6 +14,7 @@ dlib and MediaPipe are measured only with --environment FOLDER (see benchmarks/p
 """
 
 import argparse
+import itertools
 import json
 import shlex
 import subprocess
@@ -28,6 +29,7 @@ from benchmarks.ablations.rows import ROWS as ABLATIONS
 from benchmarks.ablations.rows import stem_of as ablation_stem
 from benchmarks.search.page import BASE as SEARCH_BASE
 from benchmarks.search.page import ROWS as SEARCH_ROWS
+from benchmarks.seeds.page import RECIPE as RECIPE_OF_SEEDS
 from benchmarks.seeds.page import SEEDS
 from benchmarks.writeups import epoch_times
 from benchmarks.writeups.rows import SPLITS, Row, writeup_rows
@@ -41,12 +43,10 @@ DONE = ROOT / "runs" / "reproduced"
 #: Checkpoints in saved_models/ -> recipe; each also as NAME-identity.
 SHIPPED = {
     "naimishnet": "naimishnet",
-    "heatmapnet": "heatmapnet",
+    "heatmapnet": "heatmapnet_ibug",
     "heatmapnet-small": "heatmapnet_small",
 }
 WITH_UNCERTAINTY = ("heatmapnet", "heatmapnet-small")
-#: Trained on `identity` alone, from the weights of another network, and calibrated on its held-out people.
-IBUG, IBUG_RECIPE = "heatmapnet-ibug-identity", "heatmapnet_ibug"
 PRECISION = ("--mixed-precision", "bf16")
 WRITEUP_MINUTES = 75
 WITH_PEERS = ("robustness", "photos", "groups")  # pages that also measure dlib or MediaPipe
@@ -95,40 +95,32 @@ def _train(recipe: str, split: str, seed: int, *more: str) -> tuple[str, ...]:
     run = ("train.py", "--recipe", recipe, "--split", split, "--seed", str(seed))
     if recipe in STARTS_FROM:
         run = (*run, "--start-from", f"runs/{STARTS_FROM[recipe]}-{split}-{seed}/checkpoint")
-    return (*run, *PRECISION, "--resume", *more)
+    else:
+        run = (*run, *PRECISION)
+    return (*run, "--resume", *more)
 
 
 def _training_steps() -> Iterable[Step]:
-    """Runs of what ships: both splits, `validation` to calibrate on, and the further seeds."""
-    for base, recipe in SHIPPED.items():
-        splits = [*SPLITS, "validation"] if base in WITH_UNCERTAINTY else SPLITS
-        for split in splits:
-            seeds = SEEDS if base == "heatmapnet" and split in SPLITS else (0,)
-            for seed in seeds:
+    """Runs of what ships, each after the run that it starts from, and further seeds of one of these."""
+    for last in SHIPPED.values():
+        for recipe in filter(None, (STARTS_FROM.get(last), last)):
+            for split, seed in itertools.product(SPLITS, SEEDS if recipe == RECIPE_OF_SEEDS else (0,)):
                 command = _train(recipe, split, seed)
                 yield Step(f"train {recipe}-{split}-{seed}", (command,), _minutes(recipe))
-    yield Step(f"train {IBUG_RECIPE}-identity-0", (_train(IBUG_RECIPE, "identity", 0),), 30)
 
 
 def _ship_steps() -> Iterable[Step]:
     """From runs to saved_models/: float16 weights, confidence and radius, ONNX files."""
     for base, recipe in SHIPPED.items():
-        held_out = f"runs/{recipe}-validation-0/checkpoint"
-        if base in WITH_UNCERTAINTY:
-            command = ("-m", "training.uncertainty", held_out, "--calibrate")
-            yield Step(f"calibrate {recipe}", (command,), 10)
-        for split in SPLITS:
+        factors = f"runs/{base}-uncertainty.json"
+        for split in ("identity", "official"):  # the held-out one first: it gives the factors
             folder = f"saved_models/{base}" + ("-identity" if split == "identity" else "")
             commands = [_train(recipe, split, 0, "--export", folder, "--half")]
             if base in WITH_UNCERTAINTY:
-                factors = ("--calibration", f"{held_out}/uncertainty.json")
-                commands.append(("-m", "training.uncertainty", folder, *factors, "--half"))
+                how = ("--calibrate", "--report") if split == "identity" else ("--calibration",)
+                commands.append(("-m", "training.uncertainty", folder, *how, factors, "--half"))
                 commands.append(("export_onnx.py", folder))
             yield Step(f"ship {Path(folder).name}", tuple(commands), 10 if base in WITH_UNCERTAINTY else 1)
-    folder = f"saved_models/{IBUG}"
-    train = _train(IBUG_RECIPE, "identity", 0, "--export", folder, "--half")
-    calibrate = ("-m", "training.uncertainty", folder, "--calibrate", "--half")
-    yield Step(f"ship {IBUG}", (train, calibrate, ("export_onnx.py", folder)), 10)
 
 
 def _finder_steps() -> Iterable[Step]:
@@ -181,7 +173,8 @@ def measure_steps(environment: Path | None = None) -> list[Step]:
 def _minutes(recipe: str) -> float | None:
     """Minutes that a training takes, from the stored time of an epoch (float32, two threads)."""
     stored = json.loads(epoch_times.STORED.read_text())["recipes"] if epoch_times.STORED.is_file() else {}
-    return stored[recipe]["epoch"] * get_recipe(recipe).epochs / 60 if recipe in stored else None
+    measured = STARTS_FROM.get(recipe, recipe)  # the same network
+    return stored[measured]["epoch"] * get_recipe(recipe).epochs / 60 if measured in stored else None
 
 
 def _writeup_minutes(row: Row) -> float | None:

@@ -297,11 +297,12 @@ RECIPES = {
         replace(_NAIMISHNET, name="naimishnet_quick", epochs=10),
         # ten minutes on two CPU cores
         _HEATMAPNET_FAST,
-        # the networks in saved_models/: twice as many epochs, and a smaller network
+        # twice as many epochs, and a smaller network
         replace(_HEATMAPNET_FAST, name="heatmapnet", epochs=60),
         replace(
             _HEATMAPNET_FAST, name="heatmapnet_small", model_args={"width": 16}, epochs=60, flip_tta=False
         ),
+        # goes on from `heatmapnet`; this is what saved_models/heatmapnet holds
         replace(_HEATMAPNET_FAST, name="heatmapnet_ibug", **_TO_IBUG),
         # the public write-ups, with the settings that each one states
         *(Recipe(entry.name, **entry.settings()) for entry in WRITEUPS.values()),

@@ -5,13 +5,13 @@
 
 The weights of the keypoint network stay as they are. The head (`UncertaintyHead` in models.py) learns from
 crops of the training people: on a face, the error of each point; on anything else, that it is no face. The
-crops without a face are those of the last pass, started on the background of the images or on photos
-without people.
+crops without a face are those of the last pass, started where a face finder or a cascade errs, and at random
+on the background of the images and on photos without people.
 
 On people it was trained on the network makes smaller errors than on others. `--calibrate` therefore scales
 confidence and radius on the held-out people of the split, and writes the factors to uncertainty.json in the
-checkpoint folder. A checkpoint trained on everybody has no held-out people: `--calibration` gives it the
-factors of the held-out checkpoint.
+checkpoint folder, or to `--report FILE`. A checkpoint trained on everybody has no held-out people:
+`--calibration` gives it the factors of the held-out checkpoint.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from data_load import (
     load_split,
     training_labels,
 )
-from detector.face_finders import HaarFaceDetector
+from detector.face_finders import HaarFaceDetector, NetworkFaceFinder, default_finder_name
 from detector.predictor import BATCH, box_matrix, crops_to_batch, keypoints_matrix, predict_keypoints
 from files import write_json
 from geometry import box_from_keypoints, box_iou, invert, matrix_scale, scale_box, transform_points
@@ -49,6 +49,7 @@ TRAINING_SCENES = (
     "brick", "cell", "coffee", "grass", "gravel", "immunohistochemistry", "page", "retina", "rocket", "text",
 )  # fmt: skip
 SCENE_BOXES = 100
+MIN_FINDER_SCORE = 0.02  # lower than in use, since it errs seldom on images that it was trained on
 TEST_SCENES = ("chelsea", "clock", "coins", "hubble_deep_field", "moon")
 
 
@@ -154,26 +155,31 @@ def no_faces(
 
     scenes: names of photos of skimage.data without a face.
     """
-    images, boxes, faces = no_face_boxes(dataset, scenes, seed)
+    images, boxes, faces = no_face_boxes(dataset, scenes, config.trained_on, seed)
     keypoints, inputs, _ = _last_pass(model, config, images, [box_matrix(box, config) for box in boxes])
     inputs = inputs[torch.from_numpy(still_off(keypoints, faces))]
     is_face = torch.zeros(len(inputs), dtype=torch.bool)
     return UncertaintySamples(inputs, is_face, torch.full((len(inputs), keypoints.shape[1]), math.nan))
 
 
-def no_face_boxes(dataset: FacialKeypointsDataset, scenes, seed: int = 0) -> tuple[list, list, list]:
+def no_face_boxes(
+    dataset: FacialKeypointsDataset, scenes, trained_on: str, seed: int = 0
+) -> tuple[list, list, list]:
     """Images, a box without a face on each (box_xyxy), and the box of the image's face or None.
 
-    The boxes are false positives of a permissive cascade, random boxes beside the labelled face, and random
-    boxes on photos without a face.
+    The boxes are false positives of the face finder and of a permissive cascade, random boxes beside the
+    labelled face, and both kinds on photos without a face.
+    trained_on: of the keypoint network; the face finder is the one that goes with it.
     """
     rng = np.random.default_rng(seed)
-    images, boxes, faces = _background(dataset, rng)
+    finder = NetworkFaceFinder.from_pretrained(default_finder_name(trained_on), min_score=MIN_FINDER_SCORE)
+    images, boxes, faces = _background(dataset, finder, rng)
     for name in scenes:
         scene = background_photo(name)
-        images += [scene] * SCENE_BOXES
-        boxes += [_random_box(scene.shape[:2], rng) for _ in range(SCENE_BOXES)]
-        faces += [None] * SCENE_BOXES
+        found = [*finder(scene), *(_random_box(scene.shape[:2], rng) for _ in range(SCENE_BOXES))]
+        images += [scene] * len(found)
+        boxes += found
+        faces += [None] * len(found)
     return images, boxes, faces
 
 
@@ -187,15 +193,15 @@ def still_off(keypoints: np.ndarray, faces: list) -> np.ndarray:
     )
 
 
-def _background(dataset: FacialKeypointsDataset, rng) -> tuple[list, list, list]:
+def _background(dataset: FacialKeypointsDataset, finder, rng) -> tuple[list, list, list]:
     """Images, boxes beside the face, and the box of the face."""
     permissive = HaarFaceDetector(1.1, 1)
     images, boxes, faces = [], [], []
     for index in range(len(dataset)):
         image = dataset.image(index)
         face = scale_box(box_from_keypoints(dataset.keypoints[index]), 1.2)
-        tried = [*permissive(image), *(_random_box(image.shape[:2], rng) for _ in range(4))]
-        off = [box for box in tried if box_iou(box, face) < 0.1][:2]
+        tried = [*finder(image), *permissive(image), *(_random_box(image.shape[:2], rng) for _ in range(4))]
+        off = [box for box in tried if box_iou(box, face) < 0.1][:3]
         images += [image] * len(off)
         boxes += off
         faces += [face] * len(off)
@@ -352,6 +358,7 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--calibrate", action="store_true", help="fit the factors on the held-out people")
     how.add_argument("--calibration", metavar="FILE", help="take the factors of another uncertainty.json")
+    parser.add_argument("--report", metavar="FILE", help="with --calibrate: where to write the factors")
     parser.add_argument("--device", default="cpu", help="PyTorch device, such as cuda; default: cpu")
     parser.add_argument("--half", action="store_true", help="store weights as float16")
     return parser.parse_args(arguments)
@@ -404,7 +411,7 @@ def run(args: argparse.Namespace) -> dict:
         calibration = calibrate(model, samples)
         set_calibration(model, calibration)
         report = {**calibration, "before": before, "after": uncertainty_figures(model, samples)}
-        write_json(folder / "uncertainty.json", report)
+        write_json(args.report or folder / "uncertainty.json", report)
     else:
         report = calibration
         set_calibration(model, calibration)

@@ -208,10 +208,10 @@ Faces that the detector reports away from the labelled faces:
 
 329 photos with hand-made points and one marked face each, in `{scenes_checkpoint}`. *At 1/2* and *at 1/4*:
 the photo at this size on a background without people, 640 x 480 pixels; the median face is then {half} and
-{quarter} px wide. *Others* are boxes per image that are not on the marked face. Many are faces of a second
-person: of the 32 of `onnx-int8` on the photos as they are, 31 are (counted by eye, 26 November 2026).
-Nothing was trained on these photos, but the lowest score of a box was chosen on them. The backgrounds are
-those on which the confidence was calibrated.
+{quarter} px wide. *Others* are boxes per image that are not on the marked face. They are faces of a second
+person: all 31 of `onnx-int8` on the photos as they are (looked at on 27 November 2026). Nothing was trained
+on these photos, but the lowest score of a box was chosen on them. The backgrounds are those on which the
+confidence was calibrated.
 
 {scenes}
 
@@ -236,7 +236,7 @@ should not depend on which one is reported. Every fourth of these images, and ev
 hand-made points (`photos`), is copied four times. A copy is shifted by up to 11 px and saved as JPEG with a
 quality of 70 to 97. The boxes are those of the face finder. The move is the mean distance between the points
 of a copy, shifted back, and those of the image, in percent of the inter-ocular distance. NME is against the
-points of the data set without adding its label offset.
+points of the data set, to which the answers are not moved (`data_load.to_labels`).
 
 {stability}
 

@@ -31,7 +31,7 @@ from training.records import is_current, provenance
 
 HERE = Path(__file__).parent
 RECORDS = HERE / "records"
-OURS = ("heatmapnet", "heatmapnet-small", "heatmapnet-ibug-identity")
+OURS = ("heatmapnet", "heatmapnet-small")
 METHODS = (*OURS, "MediaPipe")
 RENEW = "python -m benchmarks.groups.page --measure"
 RUNTIME = "onnx"
@@ -254,12 +254,10 @@ people gave them (the London set: DeBruine and Jones, figshare 5047666, CC BY 4.
 photos in training.
 
 *Error*: mean distance of eight points that both schemes define alike (corners of the eyes and the mouth,
-middles of the lips), in percent of the inter-ocular distance. With `heatmapnet` and `heatmapnet-small` more
-than a third of it is an offset that all people share: their points lie too low
-([photos](../photos/README.md)). *Without the mean offset*: after the
+middles of the lips), in percent of the inter-ocular distance. *Without the mean offset*: after the
 mean offset of each point over all people was taken away; this column compares the groups. *Found*: neutral,
-and smiling. The labels of `heatmapnet-ibug-identity` were moved by mean offsets of these hand-made points, so
-its error is small here for that reason too. The column without the mean offset is not touched by it.
+and smiling. The labels of `heatmapnet` were moved by mean offsets of these hand-made points, so its error is
+small here for that reason too. The column without the mean offset is not touched by it.
 
 **Groups of 9 to 13 people say little**, and these are studio photos: even light, no turned heads. Ethnic
 groups whose interval does not touch that of the largest group: {apart}.

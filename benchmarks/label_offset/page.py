@@ -101,12 +101,13 @@ people that `validation` trains on. By `python -m benchmarks.label_offset.page`.
 An error of the network to one side cancels in the average, so the x column shows an error of the
 labels. It has the same sign for every size, turn and region of the face, and lies between {low:.2f} and
 {high:.2f} %. `data_load.LABEL_OFFSET` is {offset:.2f} %; it was first measured with a public face mesh in
-place of this network. The offset is removed from labels before training, and `evaluate.py` adds it to
-predictions before it compares them with labels. `KeypointDetector` does not add it. Where its points then
-lie on the photos of others: [photos](../photos/README.md).
+place of this network. Recipes whose labels are not `raw` train without it.
 
-The y column says nothing about the labels: a network that is trained on labels that are too high
-predicts points that are too high, in the flipped image too.
+`{checkpoint}` was trained on labels that were moved to where people put the points. So the y column shows how
+far below that the labels lie: they are too low everywhere but on the brows, and on the nose most. Before
+predictions are compared with labels, `evaluate.py` moves them by a map that holds both
+(`data_load.to_labels`). `KeypointDetector` does not. Where its points lie on the photos of others:
+[photos](../photos/README.md).
 """
 
 

@@ -91,9 +91,11 @@ people. For the spread between runs see [three seeds](../seeds/README.md).
 
 {table}
 
-The labels of this data set lie 2.75 % of the inter-ocular distance too far right
-([label_offset](../label_offset/README.md)). `heatmapnet` is trained without this offset. It is added to its
-points only where they are compared with these labels, as in this table. On photos the points are not moved.
+The labels of this data set do not lie where people put the points: they are 2.75 % of the inter-ocular
+distance too far right ([label_offset](../label_offset/README.md)), and elsewhere on eyelids, lips and brows.
+`heatmapnet` puts its points where people do ([photos](../photos/README.md)). Only where they are compared
+with these labels, as in this table, a fixed linear map moves them to where the labels lie
+(`data_load.LabelMap`, fitted on people that no split tests).
 
 `detector` for `heatmapnet` is what `KeypointDetector` does: our face finder proposes boxes, and faces are
 filtered by confidence ([finding](../finding/README.md)). With `haar`, permissive cascades propose the boxes.

@@ -162,7 +162,7 @@ ROWS = {
     "strong_augmentation": Row("augmentation 1.5 times as strong", {"augmentation": _augmentation(1.5)}),
     "no_average": Row("the last weights, not their moving average", {"ema_decay": 0.0}),
     "30_epochs": Row("30 epochs (recipe `heatmapnet_fast`)", {"epochs": 30}),
-    "60_epochs": Row("60 epochs (recipe `heatmapnet`, ships)", {"epochs": 60}),
+    "60_epochs": Row("60 epochs (recipe `heatmapnet`)", {"epochs": 60}),
 }
 
 
