@@ -154,6 +154,7 @@ ROWS = {
     "deep": Row("two residual blocks per level, not one", {"model_args": {"blocks": (2, 2, 2, 2)}}),
     "128px": Row("input of 128 px, not 96", {"input_size": 128, "keypoint_mean": 63.5, "keypoint_std": 32.0}),
     "smooth_l1": Row("SmoothL1, not Wing loss", {"loss": "smooth_l1"}),
+    "adaptive_wing": Row("adaptive wing, not Wing loss", {"loss": "adaptive_wing"}),
     "axes": Row("coordinates as classes, not a soft-argmax", {"model": "axes_net"}),
     "axis_classes": Row(
         "the same, trained by cross-entropy", {"model": "axis_classes_net", "loss": "axis_classes"}
