@@ -43,7 +43,7 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     add(
         "--model-file",
         metavar="FILE",
-        help="a Python file of your own that registers a network (CONTRIBUTING.md has a template); "
+        help="a Python file of your own with a network, a loss or a recipe (CONTRIBUTING.md has templates); "
         "--set model=NAME then takes it, and --recipe a recipe that the file adds to RECIPES",
     )
     add("--recipe", required=True, help=f"network and training settings: {', '.join(names)}")

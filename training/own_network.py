@@ -51,7 +51,9 @@ def load_model_file(path) -> ModelFile:
 
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no model file at {path}; give a Python file that registers a network")
+        raise FileNotFoundError(
+            f"no model file at {path}; give a Python file with a network, a loss or a recipe"
+        )
     if path.suffix != ".py":
         raise ValueError(f"a model file must be a Python file (.py); got {path}")
     source = path.read_bytes()

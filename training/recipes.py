@@ -280,7 +280,7 @@ _HEATMAPNET_FAST = Recipe(
 )
 
 #: Recipes that go on from the weights of another recipe (train.py --start-from).
-STARTS_FROM = {"heatmapnet_ibug": "heatmapnet"}
+STARTS_FROM = {"heatmapnet_ibug": "heatmapnet", "heatmapnet_small_ibug": "heatmapnet_small"}
 # Points where people put them, and lids and lips that move.
 _TO_IBUG = {
     "labels": "ibug",
@@ -302,8 +302,16 @@ RECIPES = {
         replace(
             _HEATMAPNET_FAST, name="heatmapnet_small", model_args={"width": 16}, epochs=60, flip_tta=False
         ),
-        # goes on from `heatmapnet`; this is what saved_models/heatmapnet holds
+        # these go on from the two above; saved_models/ holds what they give
         replace(_HEATMAPNET_FAST, name="heatmapnet_ibug", **_TO_IBUG),
+        replace(
+            _HEATMAPNET_FAST,
+            name="heatmapnet_small_ibug",
+            **_TO_IBUG,
+            model_args={"width": 16},
+            epochs=60,
+            flip_tta=False,
+        ),
         # the public write-ups, with the settings that each one states
         *(Recipe(entry.name, **entry.settings()) for entry in WRITEUPS.values()),
     ]

@@ -5,8 +5,8 @@
     python -m benchmarks.seeds.page                      # writes the page from stored records
 
 What ships goes on from the weights of seed 0 with other labels (recipe `heatmapnet_ibug`). For `haar`, a run
-first gets the confidence and radius outputs, as what ships has them (training/uncertainty.py, with the
-calibration factors of the shipped network).
+first gets the confidence and radius outputs (training/uncertainty.py), with the calibration factors of what
+ships: none were fitted for the single seeds.
 """
 
 import itertools
