@@ -23,6 +23,26 @@ SHIPPED = shipped_networks()
 BENCHMARKS = records.ROOT / "benchmarks"
 
 
+# --- machines -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "int8"),
+    [
+        ("model name\t: AMD EPYC\nflags\t\t: fpu avx2 avx512_vnni\n", "avx512_vnni"),
+        ("model name\t: Intel\nflags\t\t: avx2 avx_vnni avx512_vnni\n", "avx512_vnni avx_vnni"),
+        ("model name\t: AMD EPYC\nflags\t\t: fpu avx2\n", "none"),
+        ("processor\t: 0\nFeatures\t: fp asimd asimddp\n", "asimddp"),
+        ("processor\t: 0\n", "unknown"),
+    ],
+)
+def test_the_8_bit_instructions_of_a_processor_are_read(tmp_path, text, int8):
+    path = tmp_path / "cpuinfo"
+    path.write_text(text)
+    assert records.machine(str(path))["int8"] == int8
+    assert records.machine(str(tmp_path / "none"))["int8"] == "unknown"
+
+
 # --- pages --------------------------------------------------------------------------------------
 
 

@@ -4,7 +4,8 @@
 
 Two photos of 640 x 480 pixels with one face each. Every method is in a process of its own. All processes
 share one CPU and take turns, so that other work on the machine slows all of them alike. What counts is the
-processor time of the second call on a photo.
+processor time of the second call on a photo. There is a record for each kind of processor (INT8_FLAGS of
+training/records.py): networks in 8 bits are fast only where it has instructions for them.
 """
 
 import argparse
@@ -19,13 +20,15 @@ from tqdm import tqdm
 
 from benchmarks.peers.report import versions
 from benchmarks.peers.worker import Worker
-from checkpoint import FINDER, RUNTIMES, find_checkpoint
+from checkpoint import RUNTIMES, load_checkpoint
 from data_load import sample_photos
 from detector import KeypointDetector
 from files import cv2, write_json
+from models import count_macs
 from training.records import provenance
 
-RECORD = Path(__file__).parent / "records" / "chain.json"
+RECORDS = Path(__file__).parent / "records"
+RENEW = "python -m benchmarks.speed.chain --environment FOLDER"
 ROUNDS, WARM, SIZE_WH = 30, 1, (640, 480)
 CHECKPOINTS = ("heatmapnet", "heatmapnet-small")
 PEERS = {"MediaPipe": ("mediapipe", "static"), "dlib": ("dlib", "detector")}
@@ -56,7 +59,10 @@ def methods() -> dict[str, tuple[str, str]]:
 
 
 def measure(python, peers: list[str]) -> None:
-    """Time everything and write RECORD. python: that of the peers. peers: which of PEERS."""
+    """Time everything and write the record of this kind of processor.
+
+    python: that of the peers. peers: which of PEERS.
+    """
     free = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(free)})  # the workers inherit it
     cv2.setNumThreads(1)
@@ -84,11 +90,15 @@ def measure(python, peers: list[str]) -> None:
         for name in CHECKPOINTS
         for runtime, faces in (("onnx-int8", "haar"), ("onnx-int8", "finder"))
     }
-    places = [find_checkpoint(name) for name in (*CHECKPOINTS, FINDER)]
-    files = [place / file for place in places for file in RUNTIMES.values()]
-    about = provenance("python -m benchmarks.speed.chain --environment FOLDER", files=files)
-    stored = {"rows": rows, "stages": stages, "calls": ROUNDS}
-    write_json(RECORD, {**stored, "provenance": about | {"peers": versions(peers)}})
+    stored = {"rows": rows, "stages": stages, "calls": ROUNDS, "macs": macs()}
+    about = provenance(RENEW)
+    path = RECORDS / f"chain-{about['machine']['int8'].replace(' ', '-')}.json"
+    write_json(path, {**stored, "provenance": about | {"peers": versions(peers)}})
+
+
+def macs() -> dict[str, int]:
+    """Multiply-adds of a pass of each network: the time depends on these, not on the weights."""
+    return {name: count_macs(load_checkpoint(name)[0]) for name in CHECKPOINTS}
 
 
 class Timed:

@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 
 from benchmarks import pages
-from benchmarks.speed import filters
-from benchmarks.speed.chain import RECORD
+from benchmarks.speed import chain, filters
 from training.records import is_current
 
 PAGE = Path(__file__).with_name("README.md")
@@ -16,22 +15,16 @@ PAGE = Path(__file__).with_name("README.md")
 TEXT = """# From a photo to its keypoints
 
 Two photos of 640 x 480 pixels with one face each, by `python -m benchmarks.speed.chain`. Median processor
-time of {calls} calls, one thread, without reading the file. All methods take turns on one CPU of
-{machine}.
+time, one thread, without reading the file. All methods take turns on one CPU.
 *MediaPipe* is its face detector and face mesh; *dlib*, where it is in the table, its HOG face detector on
-the doubled image and its 68 points ({peers}). *cascades* are OpenCV's Haar cascades, which
-were used before there was a face finder.
+the doubled image and its 68 points. *cascades* are OpenCV's Haar cascades, which
+were used before there was a face finder. Memory is the most that the process needed beyond Python and NumPy,
+with its libraries.
 
-{rows}
+Then the parts of a chain, in ms per photo. *Search*: from the photo to boxes. *Network*: all passes of the
+keypoint network. *Rest*: crops, and everything between.
 
-Memory is the most that the process needed beyond Python and NumPy, with its libraries.
-
-## Where the time goes
-
-Processor time in ms per photo. *Search*: from the photo to boxes. *Network*: all passes of the keypoint
-network. *Rest*: crops, and everything between.
-
-{stages}
+{chains}
 
 ## Filters
 
@@ -42,6 +35,20 @@ an image, by `python -m benchmarks.speed.filters`. Median of {filter_calls} call
 
 {filters}
 """
+CHAIN = """## {machine}
+
+{int8} In 8 bits the chain of `heatmapnet` takes
+{ratio:.2f} times as long as in 32 bits. {calls} calls; {peers}.
+
+{rows}
+
+{stages}"""
+#: What `records.machine()["int8"]` says of the processor.
+INT8 = {
+    "none": "This processor has no instructions for dot products of 8-bit numbers.",
+    "unknown": "Whether this processor has instructions for dot products of 8-bit numbers was not recorded.",
+}
+WITH_INT8 = "This processor has instructions for dot products of 8-bit numbers (`{}`)."
 #: Processor time of a filter that leaves room for detection at 25 frames per second.
 AIM_MS = 5.0
 
@@ -86,17 +93,30 @@ def machine_of(about: dict) -> str:
     return f"{machine['system']} ({machine['architecture']}, {machine['processor']})"
 
 
+def chain_text(record: dict) -> str:
+    """The section of one machine. Raises ValueError where the networks had another size then."""
+    if record["macs"] != chain.macs():
+        raise ValueError(f"the chains were timed with networks of another size; renew: {chain.RENEW}")
+    about, rows = record["provenance"], record["rows"]
+    int8 = about["machine"].get("int8", "unknown")
+    return CHAIN.format(
+        machine=machine_of(about),
+        int8=INT8.get(int8, WITH_INT8.format(int8)),
+        ratio=rows["heatmapnet, onnx-int8"]["cpu_ms"] / rows["heatmapnet, onnx"]["cpu_ms"],
+        calls=record["calls"],
+        peers=about["peers"],
+        rows=rows_table(rows),
+        stages=stages_table(record["stages"]),
+    )
+
+
 def write_page() -> None:
     """Write README.md from the records."""
-    record = json.loads(RECORD.read_text(encoding="utf-8"))
-    about = record["provenance"]
+    records = sorted(chain.RECORDS.glob("chain-*.json"))
+    chains = [json.loads(path.read_text(encoding="utf-8")) for path in records]
     painting = json.loads(filters.RECORD.read_text(encoding="utf-8"))
     text = TEXT.format(
-        calls=record["calls"],
-        machine=machine_of(about),
-        peers=about["peers"],
-        rows=rows_table(record["rows"]),
-        stages=stages_table(record["stages"]),
+        chains="\n\n".join(map(chain_text, chains)),
         side=painting["side"],
         filter_calls=painting["calls"],
         filter_machine=machine_of(painting["provenance"]),
