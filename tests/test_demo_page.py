@@ -333,7 +333,7 @@ def test_each_filter_changes_the_face_and_nothing_far_from_it(astronaut, detecto
 
 
 def test_the_rainbow_does_not_flicker_at_its_threshold(astronaut):
-    openings = [0.1, 0.27, 0.29, 0.27, 0.2, 0.18, 0.27]
+    openings = [0.1, 0.35, 0.37, 0.35, 0.27, 0.25, 0.35]
     drawn = astronaut.run(RAINBOWS, openings)
     assert drawn == [False, False, True, True, True, False, False]
 

@@ -44,7 +44,7 @@ DONE = ROOT / "runs" / "reproduced"
 SHIPPED = {
     "naimishnet": "naimishnet",
     "heatmapnet": "heatmapnet_ibug",
-    "heatmapnet-small": "heatmapnet_small",
+    "heatmapnet-small": "heatmapnet_small_ibug",
 }
 WITH_UNCERTAINTY = ("heatmapnet", "heatmapnet-small")
 PRECISION = ("--mixed-precision", "bf16")

@@ -287,6 +287,7 @@ _TO_IBUG = {
     "augmentation": replace(_HEATMAPNET_FAST.augmentation, eyelid_prob=0.5, mouth_prob=0.2),
     "learning_rate": 2e-3,
 }
+_SMALL_TO_IBUG = {**_TO_IBUG, "augmentation": replace(_TO_IBUG["augmentation"], mouth_prob=0.4)}
 
 #: All recipes by name.
 RECIPES = {
@@ -307,7 +308,7 @@ RECIPES = {
         replace(
             _HEATMAPNET_FAST,
             name="heatmapnet_small_ibug",
-            **_TO_IBUG,
+            **_SMALL_TO_IBUG,
             model_args={"width": 16},
             epochs=60,
             flip_tta=False,

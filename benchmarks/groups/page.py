@@ -256,8 +256,8 @@ photos in training.
 *Error*: mean distance of eight points that both schemes define alike (corners of the eyes and the mouth,
 middles of the lips), in percent of the inter-ocular distance. *Without the mean offset*: after the
 mean offset of each point over all people was taken away; this column compares the groups. *Found*: neutral,
-and smiling. The labels of `heatmapnet` were moved by mean offsets of these hand-made points, so its error is
-small here for that reason too. The column without the mean offset is not touched by it.
+and smiling. The labels of our two networks were moved by mean offsets of these hand-made points, so their
+errors are small here for that reason too. The column without the mean offset is not touched by it.
 
 **Groups of 9 to 13 people say little**, and these are studio photos: even light, no turned heads. Ethnic
 groups whose interval does not touch that of the largest group: {apart}.

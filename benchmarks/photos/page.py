@@ -177,10 +177,9 @@ The mean of predicted minus true for each point, in the frame of the face.
 In percent of the inter-ocular distance, the points of `heatmapnet` lie on average {right} and {down} of
 where people put them, those of `naimishnet` {old_right} and {old_down}. `naimishnet` was trained on the
 labels of the data set as they are. These were made by a machine, lie elsewhere, and show hardly any shut eye.
-`heatmapnet-small` learned from labels without their shift to the right, averaged with pseudo-labels that have
-the same habits. `heatmapnet` was trained further on labels that were moved to where people put the points,
-with eyes that are closed and mouths that are opened by a warp of the image ([data](../../data/README.md),
-[LOG](../../LOG.md)).
+`heatmapnet` and `heatmapnet-small` were trained further on labels that were moved to where people put the
+points, with eyes that are closed and mouths that are opened by a warp of the image
+([data](../../data/README.md), [LOG](../../LOG.md)).
 """
 
 
