@@ -217,7 +217,7 @@ def test_record_is_written_beside_the_checkpoint(sample, quick, tmp_path):
     assert about["config"] == config_digest(load_config(copy))
     assert about["checkpoint"] is None  # not in the repository
     assert set(about["versions"]) == {"torch", "numpy", "opencv-python"}
-    assert set(about["machine"]) == {"system", "architecture", "processor"}
+    assert set(about["machine"]) == {"system", "architecture", "processor", "int8"}
     assert about["renew"].endswith("--split identity --faces label_box --record")
 
 
