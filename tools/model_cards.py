@@ -153,6 +153,7 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
     """The text of a checkpoint's README.md. stems: paths of its records without their endings."""
     rows = [load_record(stem)[0] for stem in stems]
     uncertain = config.has_uncertainty
+    first_step = "the first step " if config.recipe in STARTS_FROM else ""
     return CARD.format(
         name=folder.name,
         summary=model_class(config.model).__doc__.partition("\n")[0],
@@ -160,7 +161,7 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
         version=config.version or "0.1.0",
         seed=config.seed,
         epochs=config.epochs,
-        precision="" if config.recipe in STARTS_FROM else ", trained with `--mixed-precision bf16`",
+        precision=f", {first_step}trained with `--mixed-precision bf16`",
         data=TRAINED_ON[config.trained_on].format(name=folder.name),
         size=config.input_size,
         passes=config.passes,

@@ -287,6 +287,7 @@ _TO_IBUG = {
     "augmentation": replace(_HEATMAPNET_FAST.augmentation, eyelid_prob=0.5, mouth_prob=0.2),
     "learning_rate": 2e-3,
 }
+# Mouths are opened more often than for the large network, since that one flattens wide mouths.
 _SMALL_TO_IBUG = {**_TO_IBUG, "augmentation": replace(_TO_IBUG["augmentation"], mouth_prob=0.4)}
 
 #: All recipes by name.
