@@ -167,8 +167,9 @@ class ModelConfig:
     align_roll: if true, crops after the first pass are rotated so that the face is upright.
     scheme, label_offset: where the network puts the points: 'ibug', as people do, or 'dataset', as the labels
         do, without their shift (x, y) in inter-ocular distances. Only `data_load.to_labels` needs them.
-    trained_on: 'official', 'identity', 'validation', 'sample' or 'own'.
-    recipe, epochs, seed: the recipe's name, the epochs that were trained, the random seed.
+    trained_on, started_from: 'official', 'identity', 'validation', 'sample' or 'own'; what the weights that
+        training started from had been trained on, '' for random ones.
+    recipe, images, epochs, seed: name, numbers of training images (0: unknown) and epochs, random seed.
     stopped_early: true if a time limit ended the training before the recipe's epochs were done.
     data_checksum: 16 hex digits over the labels (`data_fetch.data_checksum`).
     measured: figures by split and faces.
@@ -195,7 +196,9 @@ class ModelConfig:
         default=(0.0, 0.0), metadata=rule(float, count=2, low=-0.5, high=0.5)
     )
     trained_on: str = field(default="own", metadata=rule(str, choices=TRAINED_ON))
+    started_from: str = field(default="", metadata=rule(str, choices=TRAINED_ON))
     recipe: str = field(default="", metadata=rule(str))
+    images: int = field(default=0, metadata=rule(int, low=0, high=10**9))
     epochs: int = field(default=0, metadata=rule(int, low=0, high=100_000))
     stopped_early: bool = field(default=False, metadata=rule(bool))
     seed: int = field(default=0, metadata=rule(int, low=0, high=2**32 - 1))
@@ -213,6 +216,11 @@ class ModelConfig:
     def has_uncertainty(self) -> bool:
         """True if the network estimates confidence and radius."""
         return bool(self.model_args.get("uncertainty"))
+
+    @property
+    def has_visibility(self) -> bool:
+        """True if the network estimates which points can be seen."""
+        return bool(self.model_args.get("visibility"))
 
     def to_dict(self) -> dict:
         """Values for config.json; tuples become lists."""
@@ -276,10 +284,7 @@ class FinderConfig:
 
     @classmethod
     def from_dict(cls, values: dict) -> "FinderConfig":
-        """The config that `to_dict` gave these values.
-
-        Raises CheckpointError for a field that is unknown or has a value it may not have.
-        """
+        """The config that `to_dict` gave these values. Raises CheckpointError for fields that do not fit."""
         return _config_from(cls, values)
 
 
@@ -361,8 +366,7 @@ def load_finder_config(folder) -> FinderConfig:
 def load_checkpoint(name, device: "str | torch.device" = "cpu") -> "tuple[KeypointNetwork, ModelConfig]":
     """A network in eval mode and its config.
 
-    name: a folder, a name in saved_models/, or OWNER/NAME on the Hugging Face hub.
-    device: where the network is put.
+    name: as for `find_checkpoint`. device: where the network is put.
     Raises CheckpointError if there is no such checkpoint, or it is damaged.
     """
     from models import build_model, check_model
@@ -464,9 +468,8 @@ def save_checkpoint(
             for name in set(ONNX_FILES) - set(onnx):
                 (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise CheckpointError(
-            f"the checkpoint {folder} cannot be written: {error.strerror or error}"
-        ) from error
+        reason = error.strerror or error
+        raise CheckpointError(f"the checkpoint {folder} cannot be written: {reason}") from error
     return folder
 
 
@@ -505,9 +508,7 @@ def check_onnx(path, folder) -> None:
     path = Path(path)
     renew = f"make it: python export_onnx.py {folder}"
     if not path.is_file():
-        raise CheckpointError(
-            f"{path} is no regular file" if path.exists() else f"there is no {path}; {renew}"
-        )
+        raise CheckpointError(f"{path} {'is no regular file' if path.exists() else 'is missing'}; {renew}")
     recorded = load_config(folder).onnx.get(path.name)
     if recorded is None:
         raise CheckpointError(f"{Path(folder) / CONFIG_FILE} holds no SHA-256 of {path.name}; {renew}")

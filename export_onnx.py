@@ -4,8 +4,9 @@
     python export_onnx.py runs/mine/checkpoint --only model.onnx
 
 A keypoint network: input images (N, 1, S, S) float32 in the config's gray range; outputs keypoints (N, 68, 2)
-and radius (N, 68) in the network's unit, confidence (N,). A face finder: input images (1, 1, H, W) float32 in
-[0, 1], H and W multiples of 32; outputs scores (1, H/8, W/8), 0 to 1, and boxes (1, 4, H/8, W/8) in pixels.
+and radius (N, 68) in the network's unit, confidence (N,) and visibility (N, 68), 0 to 1; what the network
+does not estimate is NaN. A face finder: input images (1, 1, H, W) float32 in [0, 1], H and W multiples of 32;
+outputs scores (1, H/8, W/8), 0 to 1, and boxes (1, 4, H/8, W/8) in pixels.
 
 The convolutions of the int8 file have weights of 7 and activations of 8 bits, but for the last one of a face
 finder, which stays float32; the ranges of the activations are measured on training images. The config then
@@ -53,7 +54,7 @@ MIN_HALF_SIZE = 1024  # values; float16 saves next to nothing in smaller weights
 
 
 class _Estimator(torch.nn.Module):
-    """The network with keypoints, confidence and radius as outputs of forward."""
+    """The network with keypoints, confidence, radius and visibility as outputs of forward."""
 
     def __init__(self, model):
         super().__init__()
@@ -144,6 +145,7 @@ def quantize(path, batches: list[np.ndarray], target, *, float_outputs: bool = F
     batches: images (N, 1, S, S) to measure the ranges of activations on. target: the path to write.
     float_outputs: keep the last convolution and all that follows it in float32. A face finder needs it: the
         coordinates of its boxes grow with the image and would end at the largest one seen in `batches`.
+    What only the visibility needs stays in float32: it is little work.
     Activations have 8 bits, weights 7: x86 processors without VNNI add up their products in 16 bits, which
     would overflow with weights of 8 bits.
     """
@@ -165,7 +167,9 @@ def quantize(path, batches: list[np.ndarray], target, *, float_outputs: bool = F
             str(prepared),
             str(temporary),
             Reader(),
-            nodes_to_exclude=_after_convolutions(prepared) if float_outputs else [],
+            nodes_to_exclude=_after_convolutions(prepared)
+            if float_outputs
+            else _only_for(prepared, "visibility"),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Add", "Relu", "Resize"],
             per_channel=True,
@@ -184,6 +188,20 @@ def _after_convolutions(path) -> list[str]:
         if needed.isdisjoint(node.output):
             names.append(node.name)
         if node.op_type == "Conv" or not needed.isdisjoint(node.output):
+            needed.update(node.input)
+    return names
+
+
+def _only_for(path, output: str) -> list[str]:
+    """Names of the nodes of an ONNX file that no other output than this one needs."""
+    import onnx
+
+    graph = onnx.load(path).graph
+    needed, names = {value.name for value in graph.output} - {output}, []
+    for node in reversed(graph.node):  # a node stands before all that use its results
+        if needed.isdisjoint(node.output):
+            names.append(node.name)
+        else:
             needed.update(node.input)
     return names
 
@@ -231,9 +249,7 @@ def export_checkpoint(name: str, data_folder, only: str | None = None) -> list[P
             # a checkpoint of the sample or of own data was trained on the training images there are
             split = config.trained_on if config.trained_on in SPLITS else "official"
             dataset = load_split(data_folder, split, "train")
-            batches = (
-                finder_batches(dataset) if is_finder else calibration_batches(model, config, dataset)
-            )
+            batches = finder_batches(dataset) if is_finder else calibration_batches(model, config, dataset)
             quantize(plain, batches, small, float_outputs=is_finder)
             record_onnx(small)
             written.append(small)
@@ -245,7 +261,7 @@ def export_checkpoint(name: str, data_folder, only: str | None = None) -> list[P
 def run(args: argparse.Namespace) -> int:
     """Export, print the files that were written, and return the exit code."""
     if args.model_file:
-        load_model_file(args.model_file)
+        load_model_file(args.model_file, find_checkpoint(args.checkpoint))
     find_checkpoint(args.checkpoint)  # before the data, which may have to be downloaded
     data_folder = None if args.only else find_data().folder
     try:

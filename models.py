@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from heads import UncertaintyHead, VisibilityHead
 from landmarks import NUM_KEYPOINTS
 
 MAX_PARAMETERS = 500_000_000  # 2 GB of float32
@@ -61,11 +62,14 @@ class KeypointNetwork(nn.Module):
             )
         return self._features(x).reshape(-1, NUM_KEYPOINTS, 2)
 
-    def estimate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Keypoints (B, 68, 2), confidence (B,) and radius (B, 68); the latter two are NaN if unknown."""
+    def estimate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Keypoints (B, 68, 2), confidence (B,), radius (B, 68) and visibility (B, 68).
+
+        All but the keypoints are NaN where the network does not estimate them.
+        """
         keypoints = self(x)
-        unknown = torch.full_like(keypoints[..., 0], math.nan)
-        return keypoints, unknown[:, 0], unknown
+        radius, visibility = (torch.full_like(keypoints[..., 0], math.nan) for _ in range(2))
+        return keypoints, radius[:, 0], radius, visibility
 
 
 # --- the registry --------------------------------------------------------------------------------
@@ -413,51 +417,6 @@ def _level(c_in: int, c_out: int, blocks: int) -> list[nn.Module]:
     return [*_conv_norm(c_in, c_out, stride=2), nn.ReLU(), *(ResidualBlock(c_out) for _ in range(blocks))]
 
 
-# --- confidence and radius -----------------------------------------------------------------------
-
-
-class UncertaintyHead(nn.Module):
-    """Estimates confidence and radius from features and heatmaps that HeatmapNet computes for the keypoints.
-
-    It is fitted after the network is trained; the network's weights stay as they are
-    (training/uncertainty.py).
-
-    channels: number of channels of the coarsest features.
-    """
-
-    hidden = 96
-
-    def __init__(self, channels: int):
-        super().__init__()
-        inputs = channels + NUM_KEYPOINTS
-        # Mean and standard deviation of the inputs over the training crops.
-        self.register_buffer("input_mean", torch.zeros(inputs))
-        self.register_buffer("input_std", torch.ones(inputs))
-        # Calibration on held-out people: calibrate() in training/uncertainty.py.
-        self.register_buffer("logit_scale", torch.ones(()))
-        self.register_buffer("logit_shift", torch.zeros(()))
-        self.register_buffer("radius_scale", torch.ones(()))
-        self.body = nn.Sequential(
-            nn.Linear(inputs, self.hidden), nn.ReLU(), nn.Linear(self.hidden, 1 + NUM_KEYPOINTS)
-        )
-
-    @staticmethod
-    def inputs(coarse: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) coarsest features and (B, 68) standard deviations of the heatmaps to (B, C + 68)."""
-        return torch.cat([coarse.mean(dim=(2, 3)), spread.clamp_min(1e-6).log()], dim=1)
-
-    def raw(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Logit of the confidence (B,) and logarithm of the radius (B, 68), before calibration."""
-        out = self.body((inputs - self.input_mean) / self.input_std)
-        return out[:, 0], out[:, 1:]
-
-    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Confidence (B,), 0 to 1, and radius (B, 68) in the unit of the keypoints, of inputs (B, C + 68)."""
-        logit, log_radius = self.raw(inputs)
-        confidence = torch.sigmoid(logit * self.logit_scale + self.logit_shift)
-        return confidence, log_radius.exp() * self.radius_scale
-
-
 # --- the heatmap network -------------------------------------------------------------------------
 
 
@@ -475,6 +434,7 @@ class HeatmapNet(KeypointNetwork):
         lie between cells.
     blocks: four numbers, 0 to 16: residual blocks at 1/4, 1/8, 1/16 and 1/32 of the input size.
     uncertainty: if true, confidence and radius are estimated too (UncertaintyHead).
+    visibility: if true, also whether each point can be seen (VisibilityHead); needs uncertainty.
     """
 
     default_size = 96
@@ -487,6 +447,7 @@ class HeatmapNet(KeypointNetwork):
         stride: int = 4,
         blocks: Sequence[int] = (1, 1, 1, 1),
         uncertainty: bool = False,
+        visibility: bool = False,
     ):
         super().__init__(input_size)
         if self.input_size % 32:
@@ -498,8 +459,11 @@ class HeatmapNet(KeypointNetwork):
             raise ValueError(f"blocks must be four whole numbers; got {blocks!r}")
         for count in blocks:
             _check_argument("each of blocks", count, int, 0, 16)
-        if not isinstance(uncertainty, bool):
-            raise ValueError(f"uncertainty must be true or false; got {uncertainty!r}")
+        for name, value in (("uncertainty", uncertainty), ("visibility", visibility)):
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be true or false; got {value!r}")
+        if visibility and not uncertainty:
+            raise ValueError("visibility needs uncertainty: true")
         self.stride = stride
         channels = (2 * width, 4 * width, 6 * width, 8 * width)
         self.stem = nn.Sequential(
@@ -514,6 +478,8 @@ class HeatmapNet(KeypointNetwork):
         self.smooth = nn.Sequential(*_conv_norm(merged, merged), nn.ReLU(), ResidualBlock(merged))
         self.to_heatmaps = nn.Conv2d(merged, NUM_KEYPOINTS, 1)
         self.uncertainty = UncertaintyHead(channels[-1]) if uncertainty else None
+        features = channels[0] + merged, channels[-1] + NUM_KEYPOINTS
+        self.visibility = VisibilityHead(*features) if visibility else None
 
     def levels(self, x: torch.Tensor) -> list[torch.Tensor]:
         """(B, 1, S, S) to features (B, C, h, w) at 1/4, 1/8, 1/16 and 1/32 of the input size."""
@@ -524,15 +490,15 @@ class HeatmapNet(KeypointNetwork):
 
     def heatmaps(self, x: torch.Tensor) -> torch.Tensor:
         """(B, 1, S, S) to (B, 68, S/stride, S/stride), before the softmax."""
-        return self._merge(self.levels(x))
+        return self.to_heatmaps(self._merge(self.levels(x)))
 
     def _merge(self, levels: list[torch.Tensor]) -> torch.Tensor:
-        """Features of all levels to heatmaps (B, 68, S/stride, S/stride)."""
+        """Features of all levels to (B, C, S/stride, S/stride), from which the heatmaps are made."""
         levels = levels[self.stride // 8 :]
         merged = self.lateral[-1](levels[-1])
         for level, lateral in zip(levels[-2::-1], list(self.lateral)[-2::-1], strict=True):
             merged = lateral(level) + F.interpolate(merged, scale_factor=2.0, mode="nearest")
-        return self.to_heatmaps(self.smooth(merged))
+        return self.smooth(merged)
 
     def _features(self, x: torch.Tensor) -> torch.Tensor:
         return self._to_keypoints(self.heatmaps(x))
@@ -543,18 +509,31 @@ class HeatmapNet(KeypointNetwork):
         pixels = cells * self.stride + (self.stride - 1) / 2
         return (pixels - (self.input_size - 1) / 2) / (self.input_size / 4)
 
-    def uncertainty_inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keypoints (B, 68, 2), and the inputs (B, C + 68) of UncertaintyHead."""
-        levels = self.levels(x)
-        heatmaps = self._merge(levels)
-        return self._to_keypoints(heatmaps), UncertaintyHead.inputs(levels[-1], heatmap_spread(heatmaps))
+    def head_inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What the heads get of images (B, 1, S, S).
 
-    def estimate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Keypoints (B, 68, 2), confidence (B,) and radius (B, 68), in the unit of the keypoints."""
+        Keypoints (B, 68, 2), features of each face (B, G), and of each point (B, 68, L).
+        """
+        levels = self.levels(x)
+        merged = self._merge(levels)
+        heatmaps = self.to_heatmaps(merged)
+        shared = UncertaintyHead.inputs(levels[-1], heatmap_spread(heatmaps))
+        local = VisibilityHead.local_features(levels[0], merged, heatmaps)
+        return self._to_keypoints(heatmaps), shared, local
+
+    def estimate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Keypoints (B, 68, 2), confidence (B,), radius and visibility (B, 68).
+
+        Keypoints and radius are in the unit of the keypoints. What is not estimated is NaN.
+        """
         if self.uncertainty is None:
             return super().estimate(x)
-        keypoints, inputs = self.uncertainty_inputs(x)
-        return keypoints, *self.uncertainty(inputs)
+        keypoints, shared, local = self.head_inputs(x)
+        confidence, radius = self.uncertainty(shared)
+        visibility = torch.full_like(radius, math.nan)
+        if self.visibility is not None:
+            visibility = self.visibility(local, shared)
+        return keypoints, confidence, radius, visibility
 
 
 # --- the face finder -----------------------------------------------------------------------------

@@ -264,18 +264,22 @@ def _display(picture: bytes, image_format: str, origin: str) -> None:
 # --- faces ---------------------------------------------------------------------------------
 
 
-def draw_keypoints(axis, keypoints, colour=TRUE_COLOUR, *, size=9.0, lines=False, numbers=False) -> None:
+def draw_keypoints(
+    axis, keypoints, colour=TRUE_COLOUR, *, size=9.0, lines=False, numbers=False, hollow=()
+) -> None:
     """Draw keypoints (68, 2) as dots.
 
     size: of a dot, in points squared. lines: connect the points of each part of the face.
-    numbers: write the index beside each point.
+    numbers: write the index beside each point. hollow: (68,) bool, points drawn as circles; () for none.
     """
     points = np.asarray(keypoints)
     if lines:
         for name, indices in GROUPS.items():
             path = points[list(indices) + ([indices[0]] if name in CLOSED_GROUPS else [])]
             axis.plot(path[:, 0], path[:, 1], color=colour, linewidth=1, alpha=0.7)
-    axis.scatter(points[:, 0], points[:, 1], s=size, color=colour, edgecolors="none", zorder=3)
+    hollow = np.asarray(hollow, dtype=bool) if len(hollow) else np.zeros(len(points), dtype=bool)
+    axis.scatter(*points[~hollow].T, s=size, color=colour, edgecolors="none", zorder=3)
+    axis.scatter(*points[hollow].T, s=size, facecolors="none", edgecolors=colour, linewidths=0.8, zorder=3)
     if numbers:
         for index, (x, y) in enumerate(points):
             axis.annotate(str(index), (x, y), fontsize=6, xytext=(2, 2), textcoords="offset points")
@@ -429,8 +433,7 @@ def draw_bars(axis, values: dict[str, float], *, fmt="%.2f", title="", colour=SE
 def draw_histogram(axis, values, *, bins=30, xlabel="", title="") -> None:
     """Draw a histogram of one value per image."""
     axis.hist(values, bins=bins, color=SERIES_COLOURS[0])
-    axis.set_xlabel(xlabel)
-    axis.set_ylabel("images")
+    axis.set(xlabel=xlabel, ylabel="images")
     axis.set_title(title, fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
 

@@ -1,6 +1,7 @@
 // Written by `python -m tools.demo --constants` from the Python modules.
 
 export const MIN_CONFIDENCE = 0.5;
+export const VISIBLE_FROM = 0.5;
 export const MIN_FIRST_CONFIDENCE = 0.1;
 export const SAME_ANSWER = {"distance": 0.15, "overlap": 0.5};
 export const FINDER = {"cellMultiple": 32, "maxBoxes": 100, "maxIou": 0.45};

@@ -3,7 +3,7 @@
 //   const detector = await KeypointDetector.load(ort, "networks/");
 //   const { faces, ms } = await detector.detect(imageData);
 
-import { FINDER, MIN_CONFIDENCE, MIN_FIRST_CONFIDENCE, SAME_ANSWER } from "./constants.js";
+import { FINDER, MIN_CONFIDENCE, MIN_FIRST_CONFIDENCE, SAME_ANSWER, VISIBLE_FROM } from "./constants.js";
 import {
   boxFromKeypoints, boxIou, boxOverlap, boxSide, faceCropMatrix, faceDistance, faceSize, flipKeypoints, invert,
   matrixScale, resizeArea, round, squareCropMatrix, toGray, transformPoints, warp,
@@ -14,7 +14,7 @@ const BATCH = 16; // crops in one call of the network
 const FACE_FINDER = "face_finder";
 
 /** A face: keypoints (Float32Array of 68 x, y), boxXyxy and radius (Float32Array of 68) in pixels of the image,
- *  confidence 0 to 1. */
+ *  confidence and visibility (Float32Array of 68) 0 to 1. */
 export class KeypointDetector {
   /** ort: ONNX Runtime Web. baseUrl: the folder with NETWORK/config.json and NETWORK/model-int8.onnx.
    *  onProgress(done, total): bytes, while the files are loaded. */
@@ -108,21 +108,30 @@ export class KeypointDetector {
     if (flips) flipCrops(crops, size, matrices.length);
     if (low !== 0 || high !== 1) crops.forEach((value, i) => (crops[i] = value * (high - low) + low));
     const images = new this.ort.Tensor("float32", crops, [crops.length / pixels, 1, size, size]);
-    const { keypoints, confidence, radius } = await clock.time("network", () => this.network.run({ images }));
+    const { keypoints, confidence, radius, visibility } = await clock.time("network", () => this.network.run({ images }));
     const answers = Array.from({ length: crops.length / pixels }, (_, i) => ({
       keypoints: keypoints.data.slice(i * 2 * NUM_KEYPOINTS, (i + 1) * 2 * NUM_KEYPOINTS).map((v) => v * std + mean),
       confidence: confidence.data[i],
       radius: radius.data.slice(i * NUM_KEYPOINTS, (i + 1) * NUM_KEYPOINTS).map((v) => v * std),
+      visibility: visibility.data.slice(i * NUM_KEYPOINTS, (i + 1) * NUM_KEYPOINTS),
     }));
     return matrices.map((matrix, i) => {
       const crop = flips ? flipsAveraged(answers[i], answers[i + matrices.length], size) : answers[i];
       const points = transformPoints(crop.keypoints, invert(matrix));
       const scale = matrixScale(matrix);
-      const box = boxFromKeypoints(points);
-      return { keypoints: points, boxXyxy: box, confidence: crop.confidence, radius: crop.radius.map((r) => r / scale) };
+      return {
+        keypoints: points,
+        boxXyxy: boxFromKeypoints(points),
+        confidence: crop.confidence,
+        radius: crop.radius.map((r) => r / scale),
+        visibility: crop.visibility.map((v, k) => (isInside(gray, points, k) ? v : 0)),
+      };
     });
   }
 }
+
+/** True for a point whose visibility is known and too low. */
+export const isHidden = (face, k) => face.visibility?.[k] < VISIBLE_FROM;
 
 /** Milliseconds by stage: find, network and the rest. */
 export class Clock {
@@ -228,7 +237,13 @@ function flipsAveraged(plain, flipped, size) {
     keypoints: plain.keypoints.map((value, i) => (value + other[i]) / 2),
     confidence: (plain.confidence + flipped.confidence) / 2,
     radius: plain.radius.map((value, i) => (value + flipped.radius[FLIP_ORDER[i]]) / 2),
+    visibility: plain.visibility.map((value, i) => (value + flipped.visibility[FLIP_ORDER[i]]) / 2),
   };
+}
+
+function isInside({ width, height }, keypoints, k) {
+  const [x, y] = [keypoints[2 * k] + 0.5, keypoints[2 * k + 1] + 0.5];
+  return x >= 0 && y >= 0 && x <= width && y <= height;
 }
 
 export function sameFace(a, b) {

@@ -2,7 +2,8 @@
 // Pixel (0, 0) is centred at (0, 0) in keypoints and at (0.5, 0.5) on a canvas; boxes are edges in both.
 
 import { eyeOpening, mouthOpening } from "./analysis.js";
-import { HeadFrame, HIDDEN, interocularDistance, point } from "./filters.js";
+import { isHidden } from "./detector.js";
+import { HeadFrame, interocularDistance, point } from "./filters.js";
 import { CLOSED_GROUPS, GROUPS, NOSE_TIP, NUM_KEYPOINTS } from "./landmarks.js";
 
 const LINE = "rgba(255,255,255,.85)";
@@ -63,15 +64,14 @@ function drawOutlines(ctx, face, thin) {
   }
 }
 
-/** Points; those that something hides are hollow. */
+/** Points; hidden ones are hollow. */
 function drawPoints(ctx, face, thin) {
-  const limit = HIDDEN * interocularDistance(face);
   ctx.strokeStyle = POINT;
   ctx.lineWidth = 0.8 * thin;
   for (let i = 0; i < NUM_KEYPOINTS; i++) {
     ctx.beginPath();
     ctx.arc(...point(face, i), 1.5 * thin, 0, 2 * Math.PI);
-    ctx.fillStyle = face.radius[i] > limit ? "rgba(0,0,0,.35)" : POINT;
+    ctx.fillStyle = isHidden(face, i) ? "rgba(0,0,0,.35)" : POINT;
     ctx.fill();
     ctx.stroke();
   }

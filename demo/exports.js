@@ -1,22 +1,24 @@
 // Results as text. The formats are those of detector/formats.py, and Python reads what is written here.
 
+import { isHidden } from "./detector.js";
 import { CLOSED_GROUPS, GROUPS, NUM_KEYPOINTS } from "./landmarks.js";
 
 const PTS_ORIGIN = 1; // these files count pixels from 1
-const VISIBLE = 2;
+const [HIDDEN, VISIBLE] = [1, 2]; // v of COCO
 
 const round = (value, decimals = 3) => Number(value.toFixed(decimals));
 const rounded = (values) => Array.from(values, (value) => round(value));
 const points = (face) =>
   Array.from({ length: NUM_KEYPOINTS }, (_, i) => rounded(face.keypoints.slice(2 * i, 2 * i + 2)));
 
-/** A face as `Face.to_dict` in Python: 3 decimals, confidence 4, unknown confidence or radius null. */
+/** A face as `Face.to_dict` in Python: 3 decimals, confidence 4, what is unknown null. */
 export function toDict(face) {
   return {
     box_xyxy: rounded(face.boxXyxy),
     confidence: Number.isFinite(face.confidence) ? round(face.confidence, 4) : null,
     keypoints: points(face),
     radius: face.radius.every(Number.isFinite) ? rounded(face.radius) : null,
+    visibility: face.visibility?.every(Number.isFinite) ? rounded(face.visibility) : null,
   };
 }
 
@@ -52,7 +54,7 @@ function category() {
 }
 
 function annotation(face, i) {
-  const { box_xyxy: box, confidence, keypoints, radius } = toDict(face);
+  const { box_xyxy: box, confidence, keypoints, radius, visibility } = toDict(face);
   const [width, height] = [round(box[2] - box[0]), round(box[3] - box[1])];
   return {
     id: i + 1,
@@ -63,9 +65,10 @@ function annotation(face, i) {
     area: round(width * height),
     segmentation: [],
     num_keypoints: NUM_KEYPOINTS,
-    keypoints: keypoints.flatMap((xy) => [...xy, VISIBLE]),
+    keypoints: keypoints.flatMap((xy, k) => [...xy, isHidden(face, k) ? HIDDEN : VISIBLE]),
     ...(confidence === null ? {} : { score: confidence }),
     ...(radius === null ? {} : { radius }),
+    ...(visibility === null ? {} : { visibility }),
   };
 }
 

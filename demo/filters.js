@@ -12,7 +12,7 @@ const ANCHORS = ["RIGHT_EYE_OUTER", "RIGHT_EYE_INNER", "NOSE_TOP", "LEFT_EYE_INN
   (name) => landmarks[name],
 );
 const BELIEVED = 0.15; // radius over inter-ocular distance up to which a point is seen
-export const HIDDEN = 0.35; // and from which on something hides it
+const HIDDEN = 0.35; // and from which on something hides it
 const MOUTH_OPEN = { on: 0.36, off: 0.26 };
 const BANDS = ["#e43a42", "#f28c30", "#fad646", "#5cbc5a", "#3c8cdc", "#7454be"];
 

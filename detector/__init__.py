@@ -17,7 +17,7 @@ from detector.predictor import DEFAULT_CHECKPOINT, Face, KeypointDetector, predi
 from detector.results import faces_to_supervision
 
 #: The release of this repository. CHANGELOG.md says what changed, and what stays as it is.
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = [
     "DEFAULT_CHECKPOINT",

@@ -195,7 +195,7 @@ def _read_pts_folder(folder: Path) -> list[ImageFaces]:
 # --- COCO ---------------------------------------------------------------------------------------
 
 
-VISIBLE = 2
+HIDDEN, VISIBLE = 1, 2  # COCO's v of a point that has a place
 CATEGORY_ID = 1
 
 
@@ -247,7 +247,8 @@ def _image_item(image_id: int, image: ImageFaces) -> dict:
 
 def _annotation(annotation_id: int, image_id: int, face: Face) -> dict:
     left, top, right, bottom = np.asarray(face.box_xyxy, dtype=np.float64)
-    triples = [[x, y, VISIBLE] for x, y in rounded(face.keypoints)]
+    flags = np.where(face.hidden, HIDDEN, VISIBLE).tolist()
+    triples = [[x, y, flag] for (x, y), flag in zip(rounded(face.keypoints), flags, strict=True)]
     item = {
         "id": annotation_id,
         "image_id": image_id,
@@ -263,6 +264,8 @@ def _annotation(annotation_id: int, image_id: int, face: Face) -> dict:
         item["score"] = rounded(face.confidence, CONFIDENCE_DECIMALS)
     if np.isfinite(face.radius).all():
         item["radius"] = rounded(face.radius)
+    if np.isfinite(face.visibility).all():
+        item["visibility"] = rounded(face.visibility)
     return item
 
 
@@ -291,4 +294,4 @@ def _face_of(item: dict) -> Face:
         raise ValueError(f"annotation {item['id']} has keypoints without a place (v = 0)")
     left, top, width, height = item["bbox"]
     box = [left, top, left + width, top + height]
-    return make_face(triples[:, :2], box, item.get("score"), item.get("radius"))
+    return make_face(triples[:, :2], box, item.get("score"), item.get("radius"), item.get("visibility"))

@@ -16,7 +16,8 @@ FRACTION_BITS = 4  # OpenCV draws at fractions of a pixel, given as integers
 def draw_faces(image: np.ndarray, faces: Iterable[Face]) -> np.ndarray:
     """A copy of an HxWx3 uint8 RGB image with boxes, keypoints and the lines between them.
 
-    The lines of a larger face are thicker. The confidence, where it is known, stands above the box.
+    The lines of a larger face are thicker, and hidden points are hollow. The confidence, where it is known,
+    stands above the box.
     """
     drawn = image.copy()
     for face in faces:
@@ -26,9 +27,10 @@ def draw_faces(image: np.ndarray, faces: Iterable[Face]) -> np.ndarray:
         for name, indices in GROUPS.items():
             path = _fixed(face.keypoints[list(indices)])
             cv2.polylines(drawn, [path], name in CLOSED_GROUPS, LINE_RGB, width, cv2.LINE_AA, FRACTION_BITS)
-        for x, y in _fixed(face.keypoints):
+        for (x, y), hidden in zip(_fixed(face.keypoints), face.hidden, strict=True):
             radius = round(max(0.7, size / 100) * 2**FRACTION_BITS)
-            cv2.circle(drawn, (int(x), int(y)), radius, POINT_RGB, cv2.FILLED, cv2.LINE_AA, FRACTION_BITS)
+            style = max(1, round(size / 250)) if hidden else cv2.FILLED
+            cv2.circle(drawn, (int(x), int(y)), radius, POINT_RGB, style, cv2.LINE_AA, FRACTION_BITS)
     return drawn
 
 

@@ -54,10 +54,11 @@ if TYPE_CHECKING:
 
 DEFAULT_CHECKPOINT = "heatmapnet"
 MIN_CONFIDENCE = 0.5
+VISIBLE_FROM = 0.5  # a point with less visibility is hidden
 BATCH = 64  # crops in one call of the network
 SAME_DISTANCE, SAME_OVERLAP = 0.15, 0.5  # of two answers for one face; see `same_face`
 MAX_BOX_SIDE = 100  # in sides of the image: a larger box is a mistake, and its crop shows next to nothing
-ONNX_OUTPUTS = ("keypoints", "confidence", "radius")
+ONNX_OUTPUTS = ("keypoints", "confidence", "radius", "visibility")
 DECIMALS, CONFIDENCE_DECIMALS = 3, 4  # of results that are written
 
 
@@ -77,23 +78,28 @@ class Face:
     confidence: 0 to 1, that this is a face; None where the network does not estimate it. NaN becomes None.
     radius: (68,) float32, for each point the radius that holds the true point 90 % of the time; NaN where
         the network does not estimate it.
+    visibility: (68,) float32, 0 to 1, that the point is neither covered nor outside the image; NaN where the
+        network does not estimate it, and by default.
     """
 
     keypoints: np.ndarray
     box_xyxy: np.ndarray
     confidence: float | None
     radius: np.ndarray
+    visibility: np.ndarray = None  # type: ignore[assignment]  # becomes an array
 
     def __post_init__(self):
         if self.confidence is not None and np.isnan(self.confidence):
             object.__setattr__(self, "confidence", None)
+        if self.visibility is None:
+            object.__setattr__(self, "visibility", np.full(NUM_KEYPOINTS, np.nan, np.float32))
 
     def __eq__(self, other) -> bool:
         if not isinstance(other, Face):
             return NotImplemented
         return self.confidence == other.confidence and all(
             np.array_equal(getattr(self, name), getattr(other, name), equal_nan=True)
-            for name in ("keypoints", "box_xyxy", "radius")
+            for name in ("keypoints", "box_xyxy", "radius", "visibility")
         )
 
     __hash__ = None  # type: ignore[assignment]  # arrays may change
@@ -102,10 +108,15 @@ class Face:
         """True if the confidence is known and lower than `limit`."""
         return self.confidence is not None and self.confidence < limit
 
-    def to_dict(self) -> dict:
-        """Values for JSON: {'box_xyxy', 'confidence', 'keypoints', 'radius'}.
+    @property
+    def hidden(self) -> np.ndarray:
+        """(68,) bool: the points whose visibility is known and below 0.5."""
+        return self.visibility < VISIBLE_FROM  # False for NaN
 
-        Coordinates are rounded to 3 decimals, confidence to 4. Unknown confidence or radius is None.
+    def to_dict(self) -> dict:
+        """Values for JSON: {'box_xyxy', 'confidence', 'keypoints', 'radius', 'visibility'}.
+
+        Coordinates and visibility are rounded to 3 decimals, confidence to 4. What is unknown is None.
         `detector.results.make_face(**values)` is the inverse.
         """
         unknown = self.confidence is None
@@ -114,30 +125,34 @@ class Face:
             "confidence": None if unknown else rounded(self.confidence, CONFIDENCE_DECIMALS),
             "keypoints": rounded(self.keypoints),
             "radius": rounded(self.radius) if np.isfinite(self.radius).all() else None,
+            "visibility": rounded(self.visibility) if np.isfinite(self.visibility).all() else None,
         }
 
 
 class Estimates(NamedTuple):
-    """Answers of a network for N faces: keypoints (N, 68, 2), confidence (N,) 0 to 1, radius (N, 68).
+    """Answers of a network for N faces: keypoints (N, 68, 2), confidence (N,), radius and visibility (N, 68).
 
     Keypoints (x, y) and radius have the same unit: that of the network, pixels of the crop or pixels of
-    the image. Confidence and radius are NaN where the network does not estimate them.
+    the image. Confidence and visibility are 0 to 1. What the network does not estimate is NaN; a runtime may
+    leave out the visibility.
     """
 
     keypoints: np.ndarray
     confidence: np.ndarray
     radius: np.ndarray
+    visibility: np.ndarray = None  # type: ignore[assignment]  # `in_crops` makes it an array
 
     @classmethod
     def empty(cls, count: int) -> "Estimates":
         """Answers for `count` faces, all NaN."""
-        shapes = ((count, NUM_KEYPOINTS, 2), (count,), (count, NUM_KEYPOINTS))
+        shapes = ((count, NUM_KEYPOINTS, 2), (count,), (count, NUM_KEYPOINTS), (count, NUM_KEYPOINTS))
         return cls(*(np.full(shape, np.nan, dtype=np.float32) for shape in shapes))
 
     def in_crops(self, config: ModelConfig) -> "Estimates":
         """The same answers in pixels of the crops, from the unit of the network."""
         keypoints = self.keypoints * config.keypoint_std + config.keypoint_mean
-        return Estimates(keypoints, self.confidence, self.radius * config.keypoint_std)
+        visibility = np.full_like(self.radius, np.nan) if self.visibility is None else self.visibility
+        return Estimates(keypoints, self.confidence, self.radius * config.keypoint_std, visibility)
 
     def flips_averaged(self, width: int) -> "Estimates":
         """Answers for N crops from those for N crops and then their N flipped copies, in crop pixels."""
@@ -146,13 +161,21 @@ class Estimates(NamedTuple):
             (plain.keypoints + flip_keypoints(flipped.keypoints, width)) / 2,
             (plain.confidence + flipped.confidence) / 2,
             (plain.radius + flipped.radius[:, FLIP_ORDER]) / 2,
+            (plain.visibility + flipped.visibility[:, FLIP_ORDER]) / 2,
         )
 
     def in_images(self, matrices: Sequence[np.ndarray]) -> "Estimates":
         """The same answers in pixels of the images; matrices (2, 3) lead from each image to its crop."""
         keypoints = [transform_points(p, invert(m)) for p, m in zip(self.keypoints, matrices, strict=True)]
         scales = np.array([[matrix_scale(m)] for m in matrices], dtype=np.float32)
-        return Estimates(np.stack(keypoints), self.confidence, self.radius / scales)
+        return Estimates(np.stack(keypoints), self.confidence, self.radius / scales, self.visibility)
+
+    def hidden_outside(self, images: Sequence[np.ndarray]) -> "Estimates":
+        """The same answers in pixels of N images; the visibility of a point outside its image is 0."""
+        ends = np.array([[image.shape[1::-1]] for image in images]) - 0.5  # a pixel reaches half a pixel on
+        outside = ((self.keypoints < -0.5) | (self.keypoints > ends)).any(axis=-1)
+        known = np.isfinite(self.visibility)
+        return self._replace(visibility=np.where(outside & known, np.float32(0), self.visibility))
 
 
 # --- runtimes: crops to answers -----------------------------------------------------------------
@@ -162,7 +185,7 @@ class TorchRuntime:
     """Runs a PyTorch network on the device of its weights.
 
     model: any module that takes (N, 1, S, S) and returns keypoints (N, 68, 2). If it has a method
-        `estimate`, that one is called and also returns confidence and radius.
+        `estimate`, that one is called and also returns confidence, radius and visibility.
     """
 
     def __init__(self, model: "torch.nn.Module"):
@@ -203,10 +226,16 @@ class OnnxRuntime:
         path = Path(path)
         self._arguments = path, threads, config
         self.session = open_onnx(path, threads, check=config is not None)
-        self._check_shapes(path, None if config is None else config.input_size)
+        outputs = {value.name for value in self.session.get_outputs()}
+        self.outputs = [name for name in ONNX_OUTPUTS if name in outputs]
+        size = None if config is None else config.input_size
+        self._check_shapes(path, size, config is not None and config.has_visibility)
 
-    def _check_shapes(self, path: Path, size: int | None) -> None:
-        """CheckpointError unless the file has the input and outputs of export_onnx.py."""
+    def _check_shapes(self, path: Path, size: int | None, has_visibility: bool) -> None:
+        """CheckpointError unless the file has the input and outputs of export_onnx.py.
+
+        Files of release 0.2.0 and before have no visibility.
+        """
         values = [*self.session.get_inputs(), *self.session.get_outputs()]
         # the first dimension is free, and None stands for any size
         found = {value.name: (value.type, *value.shape[1:]) for value in values}
@@ -217,6 +246,8 @@ class OnnxRuntime:
             "confidence": (),
             "radius": (NUM_KEYPOINTS,),
         }
+        if has_visibility or "visibility" in found:
+            shapes["visibility"] = (NUM_KEYPOINTS,)
         expected = {name: ("tensor(float)", *shape) for name, shape in shapes.items()}
         if found != expected:
             raise CheckpointError(
@@ -226,7 +257,7 @@ class OnnxRuntime:
 
     def __call__(self, batch: np.ndarray) -> Estimates:
         """Crops (N, 1, S, S) float32 to answers in the unit of the network."""
-        return Estimates(*self.session.run(ONNX_OUTPUTS, {"images": batch}))
+        return Estimates(*self.session.run(self.outputs, {"images": batch}))
 
     def __reduce__(self):
         return OnnxRuntime, self._arguments
@@ -263,7 +294,7 @@ def predict(
     passes: int = 0,
     flip: bool = True,
 ) -> Estimates:
-    """Keypoints, confidence and radius in image pixels, one face per image.
+    """Keypoints, confidence, radius and visibility, in image pixels, one face per image.
 
     network: a runtime or a PyTorch module.
     images: N images, HxWx3 uint8 RGB or HxW gray; an image with two faces is listed twice.
@@ -289,7 +320,7 @@ def predict(
                 answers = both.in_crops(config).flips_averaged(config.input_size)
             else:
                 answers = network(crops).in_crops(config)
-            answers = answers.in_images(to_crops)
+            answers = answers.in_images(to_crops).hidden_outside(images[part])
         for values, new in zip(found, answers, strict=True):
             values[part] = new
     return found
@@ -440,6 +471,13 @@ class KeypointDetector:
         runtime = choose_runtime(folder, device) if runtime == "auto" else runtime
         network: KeypointNetwork | OnnxRuntime
         if runtime == "torch":
+            try:
+                import torch  # noqa: F401 (for load_checkpoint)
+            except ImportError as error:
+                raise ImportError(
+                    f"{folder} has no {RUNTIMES['onnx']}, or another runtime was asked for, and PyTorch is "
+                    "not installed: pip install torch safetensors, or run export_onnx.py where it is"
+                ) from error
             network, config = load_checkpoint(folder, device)
         else:
             config = load_model_config(folder)
@@ -567,8 +605,8 @@ def _to_faces(found: Estimates, boxes_per_image: Sequence[Sequence]) -> list[lis
     answers = zip(*found, strict=True)
     return [
         [
-            Face(points, np.asarray(box), float(confidence), radius)
-            for box, (points, confidence, radius) in zip(boxes, answers, strict=False)
+            Face(points, np.asarray(box), float(confidence), radius, visibility)
+            for box, (points, confidence, radius, visibility) in zip(boxes, answers, strict=False)
         ]
         for boxes in boxes_per_image
     ]

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
 BOX_COLUMNS = ("left", "top", "right", "bottom")
 POINT_COLUMNS = tuple(f"{axis}{index}" for index in range(NUM_KEYPOINTS) for axis in "xy")
 RADIUS_COLUMNS = tuple(f"radius{index}" for index in range(NUM_KEYPOINTS))
+VISIBILITY_COLUMNS = tuple(f"visibility{index}" for index in range(NUM_KEYPOINTS))
 SUPERVISION_SHARE = 0.05  # of the face's size; a point this near is right
-#: One row per face; `face` counts from 0 in each image. Confidence and radius are empty where unknown.
-COLUMNS = ("image", "width", "height", "face", *BOX_COLUMNS, "confidence", *POINT_COLUMNS, *RADIUS_COLUMNS)
+#: One row per face; `face` counts from 0 in each image. Confidence, radius and visibility are empty where
+#: unknown. Files of release 0.2.0 and before have no visibility.
+FACE_COLUMNS = ("image", "width", "height", "face", *BOX_COLUMNS, "confidence")
+OLD_COLUMNS = (*FACE_COLUMNS, *POINT_COLUMNS, *RADIUS_COLUMNS)
+COLUMNS = (*OLD_COLUMNS, *VISIBILITY_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,7 @@ class ImageFaces:
 
 
 def to_dict(found: ImageFaces) -> dict:
-    """The dictionary {'image', 'size_wh', 'faces': [{'box_xyxy', 'confidence', 'keypoints', 'radius'}]}.
+    """The dictionary {'image', 'size_wh', 'faces': [...]}, with each face as `Face.to_dict`.
 
     NaN becomes None. An image that was skipped is {'image', 'error'}.
     """
@@ -69,7 +73,13 @@ def from_dict(values: dict) -> ImageFaces:
             return ImageFaces(str(values["image"]), error=str(values["error"]))
         size = values["size_wh"]
         faces = [
-            make_face(face["keypoints"], face["box_xyxy"], face["confidence"], face["radius"])
+            make_face(
+                face["keypoints"],
+                face["box_xyxy"],
+                face["confidence"],
+                face["radius"],
+                face.get("visibility"),  # not in files of release 0.2.0 and before
+            )
             for face in values["faces"]
         ]
         return ImageFaces(str(values["image"]), size and (int(size[0]), int(size[1])), faces)
@@ -80,16 +90,22 @@ def from_dict(values: dict) -> ImageFaces:
         ) from error
 
 
-def make_face(keypoints, box_xyxy, confidence=None, radius=None) -> Face:
-    """A `Face` from numbers that were read; None for a confidence or radius that is unknown.
+def make_face(keypoints, box_xyxy, confidence=None, radius=None, visibility=None) -> Face:
+    """A `Face` from numbers that were read; None for what is unknown.
 
     Raises ValueError for a wrong shape, for NaN in keypoints or box, and for a box without area.
     """
-    radius = np.full(NUM_KEYPOINTS, np.nan) if radius is None else np.asarray(radius)
-    if radius.shape != (NUM_KEYPOINTS,):
-        raise ValueError(f"radius must have shape ({NUM_KEYPOINTS},), got {radius.shape}")
     confidence = None if confidence is None else float(confidence)
-    return Face(check_keypoints(keypoints), check_box(box_xyxy), confidence, radius.astype(np.float32))
+    each = [_per_point(radius, "radius"), _per_point(visibility, "visibility")]
+    return Face(check_keypoints(keypoints), check_box(box_xyxy), confidence, *each)
+
+
+def _per_point(values, name: str) -> np.ndarray:
+    """(68,) float32; all NaN for None."""
+    values = np.full(NUM_KEYPOINTS, np.nan) if values is None else np.asarray(values)
+    if values.shape != (NUM_KEYPOINTS,):
+        raise ValueError(f"{name} must have shape ({NUM_KEYPOINTS},), got {values.shape}")
+    return values.astype(np.float32)
 
 
 # --- rows and frames ----------------------------------------------------------------------
@@ -102,9 +118,9 @@ def to_rows(found: Iterable[ImageFaces]) -> Iterator[list]:
         for number, face in enumerate(image.faces):
             plain = face.to_dict()
             points = [value for point in plain["keypoints"] for value in point]
-            radius = plain["radius"] or [None] * NUM_KEYPOINTS
-            confidence = plain["confidence"]
-            yield [image.image, *size, number, *plain["box_xyxy"], confidence, *points, *radius]
+            radius, visibility = (plain[name] or [None] * NUM_KEYPOINTS for name in ("radius", "visibility"))
+            about = [image.image, *size, number, *plain["box_xyxy"], plain["confidence"]]
+            yield [*about, *points, *radius, *visibility]
 
 
 def from_rows(columns: Sequence[str], rows: Iterable[Sequence]) -> Iterator[ImageFaces]:
@@ -112,7 +128,7 @@ def from_rows(columns: Sequence[str], rows: Iterable[Sequence]) -> Iterator[Imag
 
     Raises ValueError for missing columns, and for a row that holds no face; it names the row.
     """
-    missing = sorted(set(COLUMNS) - set(columns))
+    missing = sorted(set(OLD_COLUMNS) - set(columns))
     if missing:
         expected = ", ".join(COLUMNS[:12])
         raise ValueError(f"columns {', '.join(missing[:5])} are missing; expected {expected} ...")
@@ -136,8 +152,8 @@ def from_rows(columns: Sequence[str], rows: Iterable[Sequence]) -> Iterator[Imag
 
 
 def _numbers(values: dict, names: Sequence[str]) -> list[float] | None:
-    """The named values as floats; None where one is empty or NaN."""
-    found = [values[name] for name in names]
+    """The named values as floats; None where one is missing, empty or NaN."""
+    found = [values.get(name) for name in names]
     numbers = [np.nan if value is None or value == "" else float(value) for value in found]
     return None if np.isnan(numbers).any() else numbers
 
@@ -152,6 +168,7 @@ def _row_to_face(values: dict) -> Face:
         box,
         confidence and confidence[0],
         _numbers(values, RADIUS_COLUMNS),
+        _numbers(values, VISIBILITY_COLUMNS),
     )
 
 

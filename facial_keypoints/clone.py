@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "facial_keypoints"
 #: What the package consists of: all that detection, videos, analysis and filters need.
 MODULES = (
-    "landmarks", "files", "geometry", "sample_faces", "models", "checkpoint", "detector", "video", "analysis",
-    "filters", "detect",
+    "landmarks", "files", "geometry", "sample_faces", "heads", "models", "checkpoint", "detector", "video",
+    "analysis", "filters", "detect",
 )  # fmt: skip
 FROM = re.compile(rf"^([ \t]*)from ((?:{'|'.join(MODULES)})(?:\.\w+)*) import ", re.MULTILINE)
 IMPORT = re.compile(rf"^([ \t]*)import ({'|'.join(MODULES)})$", re.MULTILINE)

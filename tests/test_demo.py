@@ -130,6 +130,7 @@ def test_faces_are_those_of_python(answers, network):
             np.testing.assert_allclose(theirs["boxXyxy"], face.box_xyxy, atol=0.04 * size)
             assert theirs["confidence"] == pytest.approx(face.confidence, abs=0.02)
             np.testing.assert_allclose(theirs["radius"], face.radius, rtol=0.1, atol=0.01 * size)
+            np.testing.assert_allclose(theirs["visibility"], face.visibility, atol=0.1)
 
 
 @needs_node

@@ -306,9 +306,9 @@ def test_a_hidden_point_is_hollow(astronaut):
     alphas = astronaut.run("""
         return import('./drawing.js').then(({ drawFaces }) => {
           const keypoints = Float32Array.from({ length: 136 }, (_, i) => (i % 2 ? 50 : 10 * i));
-          return [1, 1000].map((radius) => {
+          return [0.9, 0.1].map((visibility) => {
             const ctx = new OffscreenCanvas(1400, 100).getContext('2d');
-            const face = { keypoints, radius: new Float32Array(68).fill(radius) };
+            const face = { keypoints, visibility: new Float32Array(68).fill(visibility) };
             drawFaces(ctx, [face], [null], { points: true }, 1);
             return ctx.getImageData(100, 50, 1, 1).data[3];
           });

@@ -25,6 +25,7 @@ def random_face(seed, *, known=True):
         box_xyxy=np.concatenate([corner, corner + rng.uniform(1, 500, 2)]),
         confidence=float(rng.uniform()) if known else None,
         radius=rng.uniform(0, 20, 68).astype(np.float32) if known else np.full(68, np.nan, np.float32),
+        visibility=rng.uniform(0, 1, 68).astype(np.float32) if known else None,
     )
 
 
@@ -50,6 +51,7 @@ def assert_same(found, expected, *, boxes=True, estimates=True):
             if estimates:
                 assert face.confidence == pytest.approx(wanted.confidence, abs=CONFIDENCE)
                 np.testing.assert_allclose(face.radius, wanted.radius, rtol=0, atol=COORDINATE)
+                np.testing.assert_allclose(face.visibility, wanted.visibility, rtol=0, atol=COORDINATE)
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["new", "over an older file"])
@@ -102,6 +104,21 @@ def test_a_size_that_is_unknown_stays_so(tmp_path, found):
     assert sorted(os.listdir(tmp_path)) == ["a.csv", "a.json"]
 
 
+def test_files_of_release_0_2_0_have_no_visibility(tmp_path, found):
+    write_results(found, tmp_path / "a.csv", "csv")
+    lines = [line.split(",") for line in (tmp_path / "a.csv").read_text().splitlines()]
+    frame = to_frame(found).drop(columns=[name for name in lines[0] if name.startswith("visibility")])
+    frame.to_csv(tmp_path / "old.csv", index=False)
+    values = [to_dict(image) for image in found]
+    for face in (face for image in values for face in image.get("faces", [])):
+        del face["visibility"]
+    for old in (read_results(tmp_path / "old.csv"), [from_dict(value) for value in values]):
+        faces = [face for image in old for face in image.faces]
+        assert len(faces) == 3
+        assert all(np.isnan(face.visibility).all() for face in faces)
+        np.testing.assert_allclose(faces[1].radius, found[0].faces[1].radius, atol=COORDINATE)
+
+
 # --- COCO --------------------------------------------------------------------------------
 
 
@@ -124,6 +141,20 @@ def test_coco_by_hand(tmp_path):
     assert triples[3 * NOSE_TIP : 3 * NOSE_TIP + 3] == [10.25, 20.5, 2]
     assert len(triples) == 3 * 68
     assert all(v == 2 for v in triples[2::3])
+
+
+def test_coco_marks_hidden_points_and_keeps_their_place(tmp_path):
+    face = random_face(4)
+    face.visibility[:] = 0.9
+    face.visibility[[3, NOSE_TIP]] = 0.2
+    write_results([ImageFaces("a.jpg", (40, 50), [face])], tmp_path / "c", "coco")
+    (annotation,) = json.loads((tmp_path / "c").read_text())["annotations"]
+    flags = annotation["keypoints"][2::3]
+    assert [index for index, flag in enumerate(flags) if flag == 1] == [3, NOSE_TIP]
+    assert set(flags) == {1, 2}
+    assert annotation["num_keypoints"] == 68
+    (back,) = read_results(tmp_path / "c")[0].faces
+    np.testing.assert_array_equal(back.hidden, face.hidden)
 
 
 def test_the_coco_category_names_every_point_and_joins_neighbours():
@@ -288,8 +319,9 @@ def test_a_carriage_return_in_a_name_comes_back(tmp_path):
 def test_a_face_as_a_dictionary_comes_back_through_json(known):
     face = random_face(3, known=known)
     values = json.loads(json.dumps(face.to_dict(), allow_nan=False))
-    assert list(values) == ["box_xyxy", "confidence", "keypoints", "radius"]
-    assert (values["confidence"] is None) is (values["radius"] is None) is not known
+    assert list(values) == ["box_xyxy", "confidence", "keypoints", "radius", "visibility"]
+    unknown = [values[name] is None for name in ("confidence", "radius", "visibility")]
+    assert unknown == [not known] * 3
     one, back = ImageFaces("a", (9, 9), [face]), ImageFaces("a", (9, 9), [make_face(**values)])
     assert_same([back], [one])
     assert to_dict(one)["faces"] == [face.to_dict()]

@@ -157,3 +157,11 @@ def test_a_figure_is_printed_in_percent_with_its_interval():
     figures = {"nme": 0.0404, "nme_interval": [0.0386, 0.0423], "fr_10": 0.0084}
     assert metrics.percent(figures, "nme") == "4.04 (3.86 to 4.23)"
     assert metrics.percent(figures, "fr_10") == "0.8"
+
+
+def test_area_under_roc_by_hand():
+    values, positive = np.array([0.9, 0.4, 0.4, 0.1]), np.array([True, True, False, False])
+    # pairs: 0.9 > 0.4, 0.9 > 0.1, 0.4 = 0.4, 0.4 > 0.1
+    assert metrics.area_under_roc(values, positive) == 3.5 / 4
+    assert metrics.area_under_roc(-values, positive) == 0.5 / 4
+    assert np.isnan(metrics.area_under_roc(values, np.ones(4, dtype=bool)))

@@ -245,7 +245,14 @@ def test_arguments_of_a_subclass_include_those_of_its_base():
 
     register("test_wider")(Wider)
     try:
-        assert argument_names("test_wider") == ["extra", "width", "stride", "blocks", "uncertainty"]
+        assert argument_names("test_wider") == [
+            "extra",
+            "width",
+            "stride",
+            "blocks",
+            "uncertainty",
+            "visibility",
+        ]
         check_model("test_wider", input_size=32, extra=2, width=8)
     finally:
         del models._REGISTRY["test_wider"]

@@ -1,5 +1,7 @@
 """The ONNX files give the keypoints of the PyTorch network, for any batch size and on the test set."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -19,21 +21,25 @@ from checkpoint import (
 from data_load import background_photo, load_split
 from detector import DEFAULT_CHECKPOINT, KeypointDetector
 from detector.predictor import RUNTIMES, OnnxRuntime, TorchRuntime, predict
+from files import write_json
 from geometry import whole_image_matrix
 from models import build_model
 from training.uncertainty import TEST_SCENES, with_uncertainty
+from training.visibility import with_visibility
 
 ONNX_CHECKPOINTS = [folder.name for folder in shipped_networks() if (folder / "model.onnx").is_file()]
 
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A checkpoint folder of a small network with an UncertaintyHead, with both ONNX files."""
+    """A checkpoint folder of a small network with both heads, with both ONNX files."""
     torch.manual_seed(0)
     config = ModelConfig(
         "heatmapnet", 64, {"width": 8}, keypoint_mean=31.5, keypoint_std=16.0, passes=2, flip_tta=True
     )
     model, config = with_uncertainty(build_model("heatmapnet", input_size=64, width=8).eval(), config)
+    model, config = with_visibility(model, config)
+    torch.nn.init.normal_(model.visibility.weight)
     folder = save_checkpoint(tmp_path_factory.mktemp("onnx") / "mine", model, config)
     export_onnx.export(model, folder / RUNTIMES["onnx"])
     batches = [np.random.default_rng(0).random((16, 1, 64, 64), dtype=np.float32)]
@@ -48,9 +54,24 @@ def test_both_runtimes_agree(exported, count):
     model, _ = load_checkpoint(exported)
     batch = np.random.default_rng(count).random((count, 1, 64, 64), dtype=np.float32)
     ours, theirs = TorchRuntime(model)(batch), OnnxRuntime(exported / "model.onnx")(batch)
-    for a, b, shape in zip(ours, theirs, [(count, 68, 2), (count,), (count, 68)], strict=True):
+    for a, b, shape in zip(ours, theirs, [(count, 68, 2), (count,), *[(count, 68)] * 2], strict=True):
         assert a.shape == b.shape == shape
         np.testing.assert_allclose(a, b, atol=2e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["naimishnet", "heatmapnet"])
+def test_a_network_without_heads_is_exported_with_unknown_estimates(tmp_path, name):
+    """Two outputs that are one tensor would be one output of the file."""
+    torch.manual_seed(0)
+    model = build_model(name, input_size=32 if name == "heatmapnet" else 96).eval()
+    config = ModelConfig(name, model.input_size)
+    folder = save_checkpoint(tmp_path / "mine", model, config)
+    export_onnx.export(model, folder / "model.onnx")
+    record_onnx(folder / "model.onnx")
+    batch = np.random.default_rng(0).random((2, 1, model.input_size, model.input_size), dtype=np.float32)
+    answers = OnnxRuntime(folder / "model.onnx", config=load_config(folder))(batch)
+    np.testing.assert_allclose(answers.keypoints, TorchRuntime(model)(batch).keypoints, atol=2e-5)
+    assert all(np.isnan(values).all() for values in answers[1:])
 
 
 def test_int8_is_smaller_and_near(exported):
@@ -86,7 +107,31 @@ def test_the_detector_runs_on_either(exported, sample_photo):
     for a, b in zip(torch_faces, onnx_faces, strict=True):
         np.testing.assert_allclose(a.keypoints, b.keypoints, atol=0.01)
         np.testing.assert_allclose(a.radius, b.radius, atol=0.01)
+        np.testing.assert_allclose(a.visibility, b.visibility, atol=1e-3)
         assert a.confidence == pytest.approx(b.confidence, abs=1e-4)
+
+
+def test_a_file_without_visibility_is_read_where_the_network_does_not_estimate_it(exported, tmp_path):
+    """Files of release 0.2.0 have three outputs."""
+    import onnx
+
+    old = onnx.load(exported / "model.onnx")
+    (output,) = [value for value in old.graph.output if value.name == "visibility"]
+    old.graph.output.remove(output)
+    onnx.save(old, tmp_path / "old.onnx")
+    batch = np.random.default_rng(3).random((2, 1, 64, 64), dtype=np.float32)
+    config = load_config(exported)
+    without = replace(config, model_args={**config.model_args, "visibility": False}, onnx={})
+    write_json(tmp_path / "config.json", without.to_dict())
+    record_onnx(tmp_path / "old.onnx")
+    answers = OnnxRuntime(tmp_path / "old.onnx", config=load_config(tmp_path))(batch)
+    np.testing.assert_array_equal(answers.radius, OnnxRuntime(exported / "model.onnx")(batch).radius)
+    assert np.isnan(answers.in_crops(config).visibility).all()
+    write_json(
+        tmp_path / "config.json", replace(load_config(tmp_path), model_args=config.model_args).to_dict()
+    )
+    with pytest.raises(CheckpointError, match="make it again"):
+        OnnxRuntime(tmp_path / "old.onnx", config=load_config(tmp_path))
 
 
 def test_errors_name_the_way_out(exported, tmp_path):
@@ -94,7 +139,7 @@ def test_errors_name_the_way_out(exported, tmp_path):
         KeypointDetector.from_pretrained(exported, runtime="tensorrt")
     model, config = load_checkpoint(exported)
     save_checkpoint(tmp_path / "plain", model, config)
-    with pytest.raises(CheckpointError, match=r"there is no .*model.onnx; make it: python export_onnx.py"):
+    with pytest.raises(CheckpointError, match=r"model.onnx is missing; make it: python export_onnx.py"):
         KeypointDetector.from_pretrained(tmp_path / "plain", runtime="onnx")
 
 

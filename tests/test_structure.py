@@ -19,8 +19,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 #: Top to bottom; nothing imports from below itself. The commands may call each other.
 ORDER = (
-    "landmarks", "files", "geometry", "sample_faces", "data_load", "data_fetch", "models", "checkpoint",
-    "detector", "video", "analysis", "filters", "training", "facial_keypoints",
+    "landmarks", "files", "geometry", "sample_faces", "data_load", "data_fetch", "heads", "models",
+    "checkpoint", "detector", "video", "analysis", "filters", "training", "facial_keypoints",
 )  # fmt: skip
 COMMANDS = ("train", "evaluate", "detect", "export_onnx", "hubconf")
 USERS = ("benchmarks", "compare", "publish", "tools", "notebooks", "tests")
@@ -237,4 +237,4 @@ def test_the_lock_pins_everything_and_names_no_server():
 def test_the_release_is_the_same_everywhere():
     assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.findall(r"^## (\S+)$", changes, re.MULTILINE)[0] == __version__
+    assert re.findall(r"^## (\S+)", changes, re.MULTILINE)[0] == __version__

@@ -80,11 +80,12 @@ def test_the_head_changes_no_keypoint_and_is_saved_in_the_checkpoint(small, tmp_
     model, new_config = with_uncertainty(plain, config)
     x = torch.rand(3, 1, 32, 32)
     assert torch.isnan(plain.estimate(x)[1]).all()
-    keypoints, confidence, radius = model.estimate(x)
+    keypoints, confidence, radius, visibility = model.estimate(x)
     torch.testing.assert_close(keypoints, plain(x), rtol=0, atol=0)
     assert confidence.shape == (3,)
     assert radius.shape == (3, 68)
     assert (radius > 0).all()
+    assert torch.isnan(visibility).all()
     save_checkpoint(tmp_path / "mine", model, new_config)
     again, loaded = load_checkpoint(tmp_path / "mine")
     assert loaded.model_args == {"width": 8, "uncertainty": True}
@@ -125,7 +126,7 @@ def test_fitting_leaves_the_labels_of_the_data_set(small, sample_folder):
     before = dataset.keypoints.copy()
 
     class Failing(torch.nn.Linear):
-        def uncertainty_inputs(self, images):
+        def head_inputs(self, images):
             assert images.shape[1:] == (1, 32, 32)
             raise MemoryError
 

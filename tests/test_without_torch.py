@@ -33,6 +33,12 @@ from files import read_image
 image = read_image(sys.argv[1])
 detector = KeypointDetector.from_pretrained(sys.argv[2])
 faces = detector(image)
+try:
+    KeypointDetector.from_pretrained(sys.argv[2], runtime="torch")
+except ImportError as error:
+    assert "PyTorch is not installed: pip install torch" in str(error), error
+else:
+    raise AssertionError("PyTorch was imported")
 from analysis.head_pose import head_pose
 from analysis.openings import eye_opening
 from filters import apply_filter, create_filter, filter_names

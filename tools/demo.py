@@ -77,6 +77,7 @@ def constants_js() -> str:
     euro = smoothing.OneEuroSettings()
     values = {
         "MIN_CONFIDENCE": predictor.MIN_CONFIDENCE,
+        "VISIBLE_FROM": predictor.VISIBLE_FROM,
         "MIN_FIRST_CONFIDENCE": face_finders.NetworkFaceFinder.min_first_confidence,
         "SAME_ANSWER": {"distance": predictor.SAME_DISTANCE, "overlap": predictor.SAME_OVERLAP},
         "FINDER": {

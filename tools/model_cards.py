@@ -25,6 +25,9 @@ UNCERTAINTY = """, a confidence from 0 to 1 that this is a face, and for each po
 that holds the true point in 90 % of cases: [measured](../../benchmarks/uncertainty/README.md) with
 `heatmapnet-identity` on people who were not seen in training"""
 
+VISIBILITY = """. For each point also a visibility from 0 to 1, that nothing covers it and it lies in
+the image: [measured](../../benchmarks/visibility/README.md)"""
+
 OFFSET = """
 The labels of this data set lie {:.2f} % of the inter-ocular distance too far right
 ([label_offset](../../benchmarks/label_offset/README.md)). The network was trained without this offset. The
@@ -42,6 +45,9 @@ MediaPipe's face mesh, and on images whose eyes and mouths were closed or opened
 are on photos of another origin: [photos](../../benchmarks/photos/README.md). The figures below compare with
 the labels of the data set, so the points are moved back for them.
 """
+
+THEN = """ Then
+`python -m training.uncertainty`, `python -m training.visibility` and `export_onnx.py`."""
 
 NO_CONFIDENCE = """The network answers for every crop, also for one without a face. It gives no confidence."""
 
@@ -166,9 +172,9 @@ def card(folder: Path, config: ModelConfig, stems: list[Path]) -> str:
         size=config.input_size,
         passes=config.passes,
         flip_tta=", the last one averaged with the flipped crop" if config.flip_tta else "",
-        uncertainty=UNCERTAINTY if uncertain else "",
+        uncertainty=(UNCERTAINTY if uncertain else "") + (VISIBILITY if config.has_visibility else ""),
         files=files_of(folder),
-        then=" Then\n`python -m training.uncertainty` and `export_onnx.py`." if uncertain else "",
+        then=THEN if uncertain else "",
         offset=_where_points_lie(config),
         tilt=ALIGNED if config.align_roll else TILT,
         crops=EYELIDS if uncertain else NO_CONFIDENCE,

@@ -110,17 +110,18 @@ def _training_steps() -> Iterable[Step]:
 
 
 def _ship_steps() -> Iterable[Step]:
-    """From runs to saved_models/: float16 weights, confidence and radius, ONNX files."""
+    """From runs to saved_models/: float16 weights, the two heads, ONNX files."""
     for base, recipe in SHIPPED.items():
-        factors = f"runs/{base}-uncertainty.json"
         for split in ("identity", "official"):  # the held-out one first: it gives the factors
             folder = f"saved_models/{base}" + ("-identity" if split == "identity" else "")
             commands = [_train(recipe, split, 0, "--export", folder, "--half")]
             if base in WITH_UNCERTAINTY:
                 how = ("--calibrate", "--report") if split == "identity" else ("--calibration",)
-                commands.append(("-m", "training.uncertainty", folder, *how, factors, "--half"))
+                for head in ("uncertainty", "visibility"):
+                    factors = f"runs/{base}-{head}.json"
+                    commands.append(("-m", f"training.{head}", folder, *how, factors, "--half"))
                 commands.append(("export_onnx.py", folder))
-            yield Step(f"ship {Path(folder).name}", tuple(commands), 10 if base in WITH_UNCERTAINTY else 1)
+            yield Step(f"ship {Path(folder).name}", tuple(commands), 20 if base in WITH_UNCERTAINTY else 1)
 
 
 def _finder_steps() -> Iterable[Step]:

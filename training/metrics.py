@@ -79,6 +79,18 @@ def failure_rate(errors: np.ndarray, limit: float = FAILURE_LIMIT) -> float:
     return float((_missing_as_infinite(errors) > limit).mean())
 
 
+def area_under_roc(values: np.ndarray, is_positive: np.ndarray) -> float:
+    """Share of all pairs of a positive and a negative in which the positive one has the larger value.
+
+    values, is_positive (bool): arrays of one shape. Equal values count half. NaN unless there are both.
+    """
+    negative, positive = np.sort(values[~is_positive]), values[is_positive]
+    if not len(negative) or not len(positive):
+        return float("nan")
+    places = np.searchsorted(negative, positive, "left") + np.searchsorted(negative, positive, "right")
+    return float(places.mean() / 2 / len(negative))
+
+
 def _missing_as_infinite(errors) -> np.ndarray:
     errors = np.asarray(errors, dtype=np.float64)
     if errors.size == 0:

@@ -124,16 +124,19 @@ def augmented_faces(
     for epoch in range(1, epochs + 1):
         labelled.set_epoch(epoch)
         for batch in DataLoader(labelled, 64):
-            keypoints, seen = model.uncertainty_inputs(batch["image"].to(device_of(model)))
+            keypoints, seen, _ = model.head_inputs(batch["image"].to(device_of(model)))
             inputs.append(seen.cpu())
             errors.append((keypoints.cpu() - batch["keypoints"]).norm(dim=-1))
     inputs, errors = torch.cat(inputs), torch.cat(errors)
     return UncertaintySamples(inputs, torch.ones(len(inputs), dtype=torch.bool), errors)
 
 
-def face_transform(recipe: Recipe):
-    """The recipe's transform, with crops as tight as those of the last pass."""
-    mild = replace(recipe.augmentation, wide_crop_prob=0.0, scale=0.06, shift=0.03)
+def face_transform(recipe: Recipe, **changes):
+    """The recipe's transform, with crops as tight as those of the last pass.
+
+    changes: further fields of its augmentation.
+    """
+    mild = replace(recipe.augmentation, wide_crop_prob=0.0, scale=0.06, shift=0.03, **changes)
     return replace(recipe, augmentation=mild).transform()
 
 
@@ -227,7 +230,7 @@ def _last_pass(model, config: ModelConfig, images, starts):
     for start in range(0, len(images), BATCH):
         part = slice(start, start + BATCH)
         crops = torch.from_numpy(crops_to_batch(images[part], matrices[part], config))
-        keypoints, seen = model.uncertainty_inputs(crops.to(device_of(model)))
+        keypoints, seen, _ = model.head_inputs(crops.to(device_of(model)))
         inputs.append(seen.cpu())
         in_crops = keypoints.cpu().numpy() * config.keypoint_std + config.keypoint_mean
         found += [transform_points(p, invert(m)) for p, m in zip(in_crops, matrices[part], strict=True)]
@@ -286,7 +289,9 @@ def calibrate(model, samples: UncertaintySamples) -> dict[str, float]:
     logit, log_radius = model.uncertainty.raw(samples.inputs)
     ratio = samples.errors[samples.is_face] / log_radius[samples.is_face].exp()
     with torch.enable_grad():
-        scale, shift = _platt(logit, samples.is_face)
+        is_face = samples.is_face
+        weight = torch.where(is_face, 0.5 / is_face.sum(), 0.5 / (~is_face).sum())
+        scale, shift = platt(logit, is_face, weight)
     return {
         "radius_scale": float(ratio.flatten().quantile(COVERAGE)),
         "logit_scale": scale,
@@ -294,16 +299,20 @@ def calibrate(model, samples: UncertaintySamples) -> dict[str, float]:
     }
 
 
-def _platt(logit: torch.Tensor, is_face: torch.Tensor) -> tuple[float, float]:
-    logit, is_face = logit.cpu(), is_face.cpu()  # two numbers are fitted: no work for an accelerator
+def platt(logit: torch.Tensor, is_true: torch.Tensor, weight: torch.Tensor) -> tuple[float, float]:
+    """Scale and shift with which sigmoid(logit * scale + shift) is the share that is true.
+
+    logit, is_true (bool), weight: (N,).
+    """
+    # two numbers are fitted: no work for an accelerator
+    logit, is_true, weight = logit.cpu(), is_true.cpu(), weight.cpu()
     scale, shift = torch.ones((), requires_grad=True), torch.zeros((), requires_grad=True)
-    weight = torch.where(is_face, 0.5 / is_face.sum(), 0.5 / (~is_face).sum())
     optimizer = torch.optim.LBFGS([scale, shift], max_iter=100, line_search_fn="strong_wolfe")
 
     def loss():
         optimizer.zero_grad()
-        # a small penalty keeps the fit finite where faces and other crops do not overlap
-        each = F.binary_cross_entropy_with_logits(logit * scale + shift, is_face.float(), reduction="none")
+        # a small penalty keeps the fit finite where a limit parts the true from the others
+        each = F.binary_cross_entropy_with_logits(logit * scale + shift, is_true.float(), reduction="none")
         value = (weight * each).sum() + 1e-3 * ((scale - 1) ** 2 + shift**2)
         value.backward()
         return value
@@ -349,33 +358,35 @@ def uncertainty_figures(model, samples: UncertaintySamples) -> dict[str, float]:
 # --- command line -------------------------------------------------------------------------------
 
 
-def parse_arguments(arguments=None) -> argparse.Namespace:
-    """The arguments of the command line."""
+def parse_arguments(
+    arguments=None, description: str = __doc__, report: str = "uncertainty.json"
+) -> argparse.Namespace:
+    """The arguments of the command line of a head. report: the name of the file with its factors."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", help="folder, or name in saved_models/")
     how = parser.add_mutually_exclusive_group(required=True)
     how.add_argument("--calibrate", action="store_true", help="fit the factors on the held-out people")
-    how.add_argument("--calibration", metavar="FILE", help="take the factors of another uncertainty.json")
+    how.add_argument("--calibration", metavar="FILE", help=f"take the factors of another {report}")
     parser.add_argument("--report", metavar="FILE", help="with --calibrate: where to write the factors")
     parser.add_argument("--device", default="cpu", help="PyTorch device, such as cuda; default: cpu")
     parser.add_argument("--half", action="store_true", help="store weights as float16")
     return parser.parse_args(arguments)
 
 
-def read_calibration(path) -> dict:
-    """The content of an uncertainty.json.
+def read_calibration(path, factors=FACTORS) -> dict:
+    """The content of a file that `--calibrate` wrote.
 
-    Raises ValueError for a file without the three factors, OSError for one that cannot be read.
+    Raises ValueError for a file without these factors, OSError for one that cannot be read.
     """
     try:
         report = json.loads(Path(path).read_text(encoding="utf-8"))
-        whole = all(isinstance(report[name], int | float) for name in FACTORS)
+        whole = all(isinstance(report[name], int | float) for name in factors)
     except (ValueError, TypeError, KeyError):
         whole = False
     if not whole:
-        raise ValueError(f"{path} must be a JSON object with the numbers {', '.join(FACTORS)}")
+        raise ValueError(f"{path} must be a JSON object with the numbers {', '.join(factors)}")
     return report
 
 
@@ -395,7 +406,7 @@ def run(args: argparse.Namespace) -> dict:
     check_device(args.device)
     folder = find_checkpoint(args.checkpoint)
     plain, plain_config = load_checkpoint(folder, args.device)
-    if not hasattr(plain, "uncertainty_inputs"):
+    if not hasattr(plain, "head_inputs"):
         raise CheckpointError(
             f"{plain_config.model!r} has no heatmaps, which a head for confidence and radius needs"
         )

@@ -15,7 +15,8 @@ globalThis.fetch = async (url) => new Response(await readFile(url));
 ort.env.logLevel = "error";
 
 const imageOf = async ({ file, width, height }) => ({ data: new Uint8ClampedArray(await readFile(`${folder}/${file}`)), width, height });
-const plain = ({ keypoints, boxXyxy, confidence, radius, id }) => ({ keypoints: [...keypoints], boxXyxy, confidence, radius: [...radius], id });
+const plain = ({ keypoints, boxXyxy, confidence, radius, visibility, id }) =>
+  ({ keypoints: [...keypoints], boxXyxy, confidence, radius: [...radius], visibility: [...visibility], id });
 const output = { photos: {}, frames: [], warps: [], poses: [], euro: [] };
 
 for (const network of input.networks) {
