@@ -22,14 +22,16 @@ import numpy as np
 
 import plots
 from benchmarks.pages import markdown_table, write_if_changed
+from checkpoint import CONFIG_FILE, find_checkpoint, load_model_config
 from data_fetch import DataError, find_data
 from data_load import SPLITS, FacialKeypointsDataset
-from evaluate import predict_photos, record_stem
+from evaluate import BASELINES, predict_photos, record_stem
 from files import atomic_path, read_image
 from geometry import box_from_keypoints, square_crop_matrix, transform_points, warp
 from landmarks import REGIONS
-from training.evaluation import FACES
+from training.evaluation import FACES, LeakError, check_leak
 from training.metrics import YAW_BINS, bootstrap_interval, ced, nme_per_face, point_errors, yaw_ratio
+from training.own_network import load_model_file
 from training.records import load_record
 
 SHOWN_FACES = 10
@@ -58,27 +60,42 @@ class Predictor:
         return nme_per_face(self.predicted, self.true)
 
 
+def short_name(checkpoint: str) -> str:
+    """The name of a checkpoint in tables: of its run, where the folder is RUN/checkpoint."""
+    path = Path(checkpoint)
+    return path.parent.name if path.name == "checkpoint" and path.parent.name else path.name
+
+
 def load_predictor(name: str, split: str, faces: str) -> Predictor:
-    """The record of a predictor. Raises ValueError that says how to make it if there is none."""
+    """The record of a predictor.
+
+    Raises ValueError that says how to make it if there is none, or why it would mean nothing.
+    """
     stem = Path(name)
     if not stem.with_name(stem.name + ".npz").is_file():
         stem = record_stem(name, split, faces)
     if not stem.with_name(stem.name + ".npz").is_file():
+        if name not in BASELINES:
+            config = load_model_config(find_checkpoint(name))
+            try:
+                check_leak(config.trained_on, split, False, config.started_from)
+            except LeakError as error:
+                raise ValueError(f"{name}: {str(error).partition(', or pass')[0]}") from error
         raise ValueError(
             f"there is no record of {name!r} on {split} x {faces}; make it with: "
             f"python evaluate.py {name} --split {split} --faces {faces} --record"
         )
     row, arrays = load_record(stem)
     paths = [str(path) for path in arrays["paths"]]
-    title = Path(str(row.get("checkpoint") or row.get("method") or stem.name)).name
-    return Predictor(title, row, paths, arrays["identities"], arrays["predicted"], arrays["true"])
+    title = str(row.get("checkpoint") or row.get("method") or stem.name)
+    return Predictor(short_name(title), row, paths, arrays["identities"], arrays["predicted"], arrays["true"])
 
 
 def run_on_photos(name: str, photos: FacialKeypointsDataset, folder: Path) -> Predictor:
     """The predictions of a checkpoint or baseline on photos in `folder`; each photo counts as one person."""
     evaluation, about = predict_photos(name, photos, progress=True)
     paths = [path.relative_to(folder).as_posix() for path in photos.paths]
-    return Predictor(Path(name).name, about, paths, np.array(paths), evaluation.predicted, evaluation.true)
+    return Predictor(short_name(name), about, paths, np.array(paths), evaluation.predicted, evaluation.true)
 
 
 def aligned(predictors: list[Predictor]) -> list[Predictor]:
@@ -232,11 +249,18 @@ def draw_differences(predictors: list[Predictor], data_folder: Path):
     return plots.face_grid(panels, columns=len(picked))
 
 
+SHEET = """The faces on which the predictors differ most, a row for each predictor, with their NME. Green: the
+points that are compared with. Magenta: predicted points."""
+
+
 def write_comparison(predictors: list[Predictor], title: str, output: Path, data_folder: Path | None) -> str:
     """Write all files into `output`; returns the text of README.md."""
     parts = [f"# {title}", summary_table(predictors), "By region of the face, NME in percent:"]
     parts += [regions_table(predictors), "By yaw ratio of the head, NME in percent:", yaw_table(predictors)]
-    parts.append("![Cumulative error distributions](ced.png)\n\nEach face: [faces.csv](faces.csv).")
+    parts.append("![Cumulative error distributions](ced.png)")
+    if data_folder is not None:
+        parts += [SHEET, "![The faces that differ most](differences.png)"]
+    parts.append("Each face, its NME in percent: [faces.csv](faces.csv).")
     text = "\n\n".join(parts) + "\n"
     write_faces(predictors, output / "faces.csv")
     write_if_changed(output / "ced.png", plots.figure_png(draw_ced(predictors, title)))
@@ -289,6 +313,9 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument(
         "--photos", type=Path, metavar="FOLDER", help="measure on these photos with .pts files instead"
     )
+    parser.add_argument(
+        "--model-file", metavar="FILE", help="the Python file that registers a checkpoint's network"
+    )
     parser.add_argument("--output", type=Path, help="folder for the results (default: reports/compare)")
     args = parser.parse_args(arguments)
     if args.photos and (args.split or args.faces):
@@ -302,6 +329,10 @@ def main(arguments=None) -> int:
     """Compare, print the tables, and return the exit code."""
     args = parse_arguments(arguments)
     try:
+        if args.model_file:
+            folders = [Path(name) for name in args.predictors if (Path(name) / CONFIG_FILE).is_file()]
+            for folder in folders or [None]:
+                load_model_file(args.model_file, folder)
         predictors, title, images = _from_photos(args) if args.photos else _from_records(args)
         output = args.output or plots.reports_folder() / "compare"
         text = write_comparison(predictors, title, output, images)

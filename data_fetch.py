@@ -90,7 +90,7 @@ class DataLocation:
         return self.source == "sample"
 
 
-class DataError(Exception):
+class DataError(RuntimeError):
     """Something is wrong with the data; the message says what, and what to do."""
 
 

@@ -121,7 +121,7 @@ def _check_length(place: str, row: list[str]) -> None:
     if len(row) != expected:
         raise ValueError(
             f"{place} has {len(row)} columns, expected {expected}: "
-            f"the file name, then x and y of {NUM_KEYPOINTS} keypoints"
+            f"the file name, then x and y of {NUM_KEYPOINTS} keypoints, with commas between them"
         )
 
 

@@ -37,7 +37,7 @@ from training.evaluation import (
 )
 from training.loop import set_malloc_options
 from training.metrics import METRICS, percent, summarise
-from training.own_data import read_own_data
+from training.own_data import images_trained_on, read_own_data
 from training.own_network import load_model_file
 from training.photos import evaluate_photos, photo_figures
 from training.records import Evaluation, note_in_config, provenance, save_record
@@ -59,7 +59,8 @@ def measure(
     predictor, about = load_predictor(name, device)
     row = {"checkpoint": name, "split": split, "faces": faces, **about, "sample": data.is_sample}
     # a baseline is fitted on the split itself
-    row["leak"] = check_leak(about.get("trained_on", split), split, allow_leak)
+    known = about.get("trained_on", split), about.get("started_from", "")
+    row["leak"] = check_leak(known[0], split, allow_leak, known[1])
     evaluation = evaluate(predictor, data.folder, split, faces, progress=progress)
     row["label_offset"] = list(predictor.config.label_offset)
     row["scheme"] = predictor.config.scheme
@@ -77,6 +78,7 @@ def load_predictor(name: str, device: str = "cpu") -> tuple:
         predictor = CheckpointPredictor(model, config)
         about = {"model": config.model, "recipe": config.recipe, "seed": config.seed}
         about |= {"trained_on": config.trained_on, "passes": config.passes, "flip_tta": config.flip_tta}
+        about |= {"started_from": config.started_from} if config.started_from else {}
         about |= {"params": count_parameters(model), "macs": count_macs(model)}
     return predictor, {**about, "whole_view": predictor.config.whole_view}
 
@@ -91,7 +93,9 @@ def measure_photos(name: str, folder, *, photos=None, device: str = "cpu", progr
     if photos is None:
         photos = FacialKeypointsDataset.from_pts(folder, cache_bytes=0)
     evaluation, about = predict_photos(name, photos, device=device, progress=progress)
-    row = {"checkpoint": name, "photos": str(folder), "faces": "photos", "leak": False, "sample": False}
+    row = {"checkpoint": name, "photos": str(folder), "faces": "photos", "sample": False}
+    trained = 0 if name in BASELINES else images_trained_on(find_checkpoint(name), photos.paths)
+    row |= {"leak": trained > 0, "images_trained_on": trained}
     return {**row, **about, **photo_figures(evaluation.predicted, evaluation.true)}
 
 
@@ -151,7 +155,9 @@ def _photo_lines(row: dict) -> list[str]:
         f"{part} correlation {row[part]['correlation']:.2f}, slope {row[part]['slope']:.2f}"
         for part in ("eyes", "mouth")
     ]
+    trained = f"  trained on     {row['images_trained_on']} of these images" if row["leak"] else None
     return [
+        *filter(None, [trained]),
         f"  inner 51       {100 * row['inner_51']:.2f} %",
         f"  openings       {'; '.join(openings)}",
         f"  shut eyes      {row['eyes']['n_shut']}, predicted opening {row['eyes']['shut']:.2f} on average",
@@ -166,8 +172,8 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     )
     default = f"{DEFAULT_CHECKPOINT}-identity"
     parser.add_argument("checkpoint", nargs="?", default=default, help="folder, name, or a baseline")
-    parser.add_argument("--split", choices=SPLITS, default="identity")
-    parser.add_argument("--faces", choices=FACES, default="whole")
+    parser.add_argument("--split", choices=SPLITS, help="whose test images (default: identity)")
+    parser.add_argument("--faces", choices=FACES, help="how each face is given (default: whole)")
     parser.add_argument(
         "--pts", "--photos", metavar="DIR", help="images of your own with .pts files (68 points) beside them"
     )
@@ -181,17 +187,29 @@ def parse_arguments(arguments=None) -> argparse.Namespace:
     parser.add_argument("--json", action="store_true", help="print one JSON object (fractions, not percent)")
     parser.add_argument("--allow-leak", action="store_true", help="measure people seen in training; marked")
     parser.add_argument("--record", action="store_true", help="store figures and per-face predictions")
-    parser.add_argument("--data", choices=("real", "sample"), default="real")
+    kinds = {"choices": ("real", "sample"), "default": "real"}
+    parser.add_argument("--data", **kinds, help="sample: drawn faces, for trying (default: real)")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or mps (default cpu)")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    return parser.parse_args(arguments)
+    args = parser.parse_args(arguments)
+    own = args.pts or args.csv or args.images
+    refused = {"--split": args.split, "--faces": args.faces, "--allow-leak": args.allow_leak}
+    refused["--data"] = args.data == "sample"
+    for option in (name for name, value in refused.items() if own and value):
+        parser.error(
+            f"{option} is for the data set; leave it out with images of your own, which are measured in the "
+            "box around their points"
+        )
+    args.split, args.faces = args.split or "identity", args.faces or "whole"
+    return args
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, record where asked, print, and return the exit code."""
     set_malloc_options()
     if args.model_file:
-        load_model_file(args.model_file)
+        is_baseline = args.checkpoint in BASELINES
+        load_model_file(args.model_file, None if is_baseline else find_checkpoint(args.checkpoint))
     device = check_device(args.device)
     if args.pts or args.csv or args.images:
         if args.record:

@@ -6,7 +6,8 @@
     KeypointDetector.from_pretrained("OWNER/REPO")
 
 What is published: config.json, model.safetensors, the ONNX files beside them (`python export_onnx.py FOLDER`
-makes them) and a card with the metadata that the hub reads. The card is the folder's README.md if it has one.
+makes them), the Python file of a network of your own (--model-file), and a card with the metadata that the
+hub reads. The card is the folder's README.md if it has one: write there what the network is good for.
 Records, histories and what else lies in the folder stay here.
 """
 
@@ -31,7 +32,7 @@ from checkpoint import (
     load_face_finder,
 )
 from files import atomic_path, one_line
-from training.own_network import load_model_file
+from training.own_network import copy_model_file, load_model_file, model_file_of
 
 REPO = re.compile(r"[\w.-]+/[\w.-]+")
 LINK = re.compile(r"\[([^\]]*)\]\((?!\w+:|#)([^)]+)\)")  # to a file of this repository
@@ -42,12 +43,10 @@ OWN_CARD = """# {name}
 
 68 facial keypoints (iBUG's scheme) on a face.
 
-```
-{train}
-```
-
-**Input** one face, {size} x {size} gray, cut as `config.json` says. **Output** 68 keypoints.
-**Trained on** {trained_on}. **Seed** {seed}, {epochs} epochs.
+**Network** `{model}` {model_args}. **Input** one face, {size} x {size} gray, cut as `config.json` says.
+**Output** 68 keypoints{estimates}.
+**Trained on** {images}{trained_on}, from {start}, with `train.py` and the recipe `{recipe}`. Fields of the
+recipe may have been changed. **Seed** {seed}, {epochs} epochs.
 """
 
 USE = """
@@ -55,10 +54,16 @@ USE = """
 
 ```python
 from detector import KeypointDetector    # or: from facial_keypoints import KeypointDetector
-
+{register}
 detector = KeypointDetector.from_pretrained("{repo}")
 faces = detector("photo.jpg")
 ```
+"""
+
+
+REGISTER = """from training.own_network import load_model_file
+
+load_model_file("{file}")    # the network's code: read it first, no code of a checkpoint is run by itself
 """
 
 
@@ -92,16 +97,18 @@ def card_text(folder: Path, config: ModelConfig | FinderConfig, repo: str, sourc
         return text.replace(f'from_pretrained("{folder.name}")', f'from_pretrained("{repo}")')
     if not isinstance(config, ModelConfig):
         raise CheckpointError(f"{folder} holds a face finder without a card: write a README.md first")
-    train = f"python train.py --recipe {config.recipe}" + (
-        "" if config.trained_on in ("own", "sample") else f" --split {config.trained_on}"
-    )
     about = {"own": "the author's own images", "sample": "drawn faces (a test, not for use)"}
+    known = config.started_from and f"weights that were trained on `{config.started_from}` of {DATA}"
     text = OWN_CARD.format(
-        name=repo.partition("/")[2], train=train, size=config.input_size, seed=config.seed,
-        epochs=config.epochs,
+        name=repo.partition("/")[2], size=config.input_size, seed=config.seed, epochs=config.epochs,
+        model=config.model, model_args=config.model_args or "", recipe=config.recipe,
         trained_on=about.get(config.trained_on, f"`{config.trained_on}` of {DATA}"),
+        start=known or "random weights", images=f"{config.images} images: " if config.images else "",
+        estimates=", confidence and radius" if config.has_uncertainty else "; no confidence",
     )  # fmt: skip
-    return text + USE.format(repo=repo)
+    file = model_file_of(config.model)
+    register = REGISTER.format(file=Path(file.path).name) if file else ""
+    return text + USE.format(repo=repo, register=register)
 
 
 def metadata(config: ModelConfig | FinderConfig, name: str, licence: str, files: list[str]) -> str:
@@ -151,6 +158,9 @@ def write_layout(name: str, repo: str, output: Path, *, licence: str = "mit", so
     output.mkdir(parents=True, exist_ok=True)
     for file in names:
         shutil.copyfile(folder / file, output / file)
+    own = model_file_of(config.model) if isinstance(config, ModelConfig) else None
+    copy_model_file(own, output)
+    names += [Path(own.path).name] if own else []
     with atomic_path(output / "README.md") as temporary:
         temporary.write_text(text, encoding="utf-8")
     return [*names, "README.md"]
@@ -206,7 +216,7 @@ def main(arguments=None) -> int:
     try:
         check_repo(args.repo)
         if args.model_file:
-            load_model_file(args.model_file)
+            load_model_file(args.model_file, find_checkpoint(args.checkpoint))
         if args.dry_run:
             names = write_layout(args.checkpoint, args.repo, args.dry_run, **options)
             print(f"{args.dry_run}: {', '.join(names)}; nothing was uploaded")

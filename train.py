@@ -11,20 +11,19 @@ import argparse
 import sys
 import tempfile
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from checkpoint import save_checkpoint
 from data_fetch import DataLocation, data_checksum, find_data
 from data_load import SPLITS, FacialKeypointsDataset
-from detector import __version__
 from evaluate import measure, record_provenance, record_stem
 from files import atomic_path, run_command, write_json
 from training.evaluation import CheckpointPredictor
 from training.finder import FINDER_RECIPES, FinderRecipe, train_finder
 from training.loop import SPLITTERS, TrainResult, check_options, rows_checksum, train
-from training.own_data import read_own_data, write_parts
-from training.own_network import copy_model_file, load_model_file
+from training.own_data import PARTS_FILE, read_own_data, write_parts
+from training.own_network import copy_model_file, load_model_file, model_file_of
 from training.photos import evaluate_photos
 from training.recipes import RECIPES, Recipe, get_recipe
 from training.records import Evaluation, save_record
@@ -167,6 +166,8 @@ class Source:
 
     def held_indices(self) -> list[int]:
         """Indices of the images of the user's own that are not trained on."""
+        if not self.validate:
+            return []
         return SPLITTERS[self.split_by](self.dataset, self.validate)[1]
 
 
@@ -206,7 +207,11 @@ def run(args: argparse.Namespace) -> int:
     """Train, save, print one line per run, and return the exit code."""
     if args.model_file:
         load_model_file(args.model_file)
-    changes = changes_of(args.set) | ({} if args.epochs is None else {"epochs": args.epochs})
+    changes = changes_of(args.set)
+    if args.epochs is not None:
+        if "epochs" in changes:
+            raise ValueError("--epochs and --set epochs= say the same; leave one out")
+        changes["epochs"] = args.epochs
     if args.recipe in FINDER_RECIPES:
         return run_finder(args, FINDER_RECIPES[args.recipe].override(changes))
     recipe = get_recipe(args.recipe).override(changes)
@@ -246,17 +251,17 @@ def run_seed(args, recipe: Recipe, source: Source, seed: int, run_folder: Path, 
         **options,
     )
     if args.export:
-        config = replace(result.config, version=__version__)
-        save_checkpoint(args.export, result.model, config, half=args.half)
-        copy_model_file(recipe.model, args.export)
-    epochs = f"{len(result.history)} epochs"
+        save_checkpoint(args.export, result.model, result.config, half=args.half)
+        copy_model_file(model_file_of(recipe.model, recipe.loss), args.export)
+    epochs = f"{len(result.history)} epoch{'s' if len(result.history) > 1 else ''}"
     if result.config.stopped_early:
         epochs = f"{len(result.history)} of {recipe.epochs} epochs (stopped early)"
     if args.limit:
         epochs += f" of a dry run on {args.limit} images"
     line = f"{result.folder / 'checkpoint'}: {epochs}, training NME {100 * result.history[-1]['nme']:.2f} %"
+    if source.dataset is not None:
+        write_parts(result.folder / PARTS_FILE, source.dataset, source.held_indices())
     if dataset := source.held_out():
-        write_parts(result.folder / "parts.csv", source.dataset, source.held_indices())
         nme = evaluate_photos(CheckpointPredictor(result.model, result.config), dataset).figures["nme"]
         line += f", NME {100 * nme:.2f} % on {len(dataset)} held-out images (by {source.split_by})"
     print(line)

@@ -100,3 +100,16 @@ def test_photos_are_measured_and_compared(tmp_path, sample_photo, capsys):
 def test_a_missing_record_says_how_to_make_it(capsys):
     assert compare.main(["constant", "heatmapnet", "--split", "validation"]) == 1
     assert "python evaluate.py constant --split validation --faces whole --record" in capsys.readouterr().err
+
+
+def test_a_network_that_knows_the_people_is_named(capsys):
+    """And not the command that evaluate.py would refuse."""
+    assert compare.main(["heatmapnet-identity", "heatmapnet", "--split", "identity"]) == 1
+    error = capsys.readouterr().err
+    assert "compare.py: heatmapnet: trained on 'official', this checkpoint knows the people" in error
+    assert "--allow-leak" not in error
+
+
+def test_two_runs_have_two_names():
+    names = ("heatmapnet", "runs/mine-own-0/checkpoint", "runs/other/checkpoint", "checkpoint")
+    assert [compare.short_name(name) for name in names] == ["heatmapnet", "mine-own-0", "other", "checkpoint"]

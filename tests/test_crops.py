@@ -36,7 +36,7 @@ def test_face_crops_alone_do_not_fit_whole_images():
     problem = crop_problem(narrow, WHOLE)
     assert "whole images (whole_view=letterbox: 2.6 times the face)" in problem
     assert problem.endswith(
-        "Set augmentation.wide_crop_prob=0.33, augmentation.wide_crop_range=1.2,3, passes=2"
+        "Set augmentation.wide_crop_prob=0.33 and augmentation.wide_crop_range=1.2,3 and passes=2"
     )
     assert crop_problem(narrow, 1.5) == ""  # images that are face crops already
 
@@ -46,7 +46,7 @@ def test_whole_images_alone_do_not_fit_crops():
     problem = crop_problem(recipe, WHOLE)
     assert "boxes of a face finder (box_scale=1.6: 1.8 times" not in problem
     assert "crops around keypoints (crop_scale=1.35: 1.4 times the face)" in problem
-    assert "Set crop_scale=2.6, or crop_mode=face" in problem
+    assert "Set crop_scale=2.6, or else crop_mode=face" in problem
 
 
 @pytest.mark.parametrize("name", ["heatmapnet", "naimishnet"])
@@ -56,7 +56,7 @@ def test_whole_images_alone_do_not_fit_crops():
 def test_what_a_warning_says_to_set_ends_it(name, changes):
     recipe = get_recipe(name).override(changes)
     _, _, remedy = crop_problem(recipe, WHOLE).partition("Set ")
-    fixed = recipe.override(dict(part.split("=") for part in remedy.split(", ")))
+    fixed = recipe.override(dict(part.split("=") for part in remedy.split(" and ")))
     assert remedy
     assert crop_problem(fixed, WHOLE) == ""
 

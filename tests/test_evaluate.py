@@ -144,6 +144,18 @@ def test_leaks_are_refused_or_marked(trained_on, split, leaks):
     assert check_leak(trained_on, split, allow=True) is leaks
 
 
+@pytest.mark.parametrize(
+    ("started_from", "split", "leaks"),
+    [("official", "identity", True), ("identity", "validation", True), ("identity", "identity", False)],
+)
+def test_weights_that_were_started_from_leak_too(started_from, split, leaks):
+    """Own images, after the weights of a shipped network: that one knows the people of the data set."""
+    if leaks:
+        with pytest.raises(LeakError, match=f"started from weights that were trained on '{started_from}'"):
+            check_leak("own", split, allow=False, started_from=started_from)
+    assert check_leak("own", split, allow=True, started_from=started_from) is leaks
+
+
 @pytest.mark.parametrize("trained_on", ["official", "identity", "sample"])
 def test_official_always_leaks(trained_on):
     assert check_leak(trained_on, "official", allow=False) is True
@@ -192,7 +204,7 @@ def test_a_row_is_printed_with_every_metric(sample, quick, capsys, monkeypatch):
 
 def test_a_leaking_evaluation_exits_with_an_error(sample, quick, capsys):
     assert command.main(["naimishnet", "--split", "identity"]) == 1
-    assert "Evaluate the -identity checkpoint" in capsys.readouterr().err
+    assert "Measure one that was trained without them (train.py --split identity" in capsys.readouterr().err
     assert command.main(["naimishnet", "--split", "identity", "--allow-leak"]) == 0
     assert "[LEAKS]" in capsys.readouterr().out
     assert command.main(["nobody"]) == 1

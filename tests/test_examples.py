@@ -15,8 +15,10 @@ import pytest
 from media_files import write_video
 from PIL import Image
 
+from detector import KeypointDetector
 from files import read_image
-from landmarks import NOSE_TIP
+from landmarks import GROUPS, NOSE_TIP
+from training.augment import move_eyelids
 
 pytest.importorskip("onnxruntime")
 ROOT = Path(__file__).resolve().parents[1]
@@ -66,6 +68,19 @@ def test_the_web_service_answers_with_faces_and_says_what_is_no_photo(service, p
         urllib.request.urlopen(service, b"no photo", timeout=30)
     assert refused.value.code == 400
     assert json.load(refused.value) == {"error": "the file of 8 bytes holds text, not an image"}
+
+
+def test_the_blink_example_finds_a_blink(tmp_path, sample_photo):
+    points = KeypointDetector.from_pretrained()(sample_photo)[0].keypoints
+    shut, moved = sample_photo.copy(), points.copy()
+    for eye in ("right_eye", "left_eye"):
+        move_eyelids(shut, moved, list(GROUPS[eye]), 0.05)
+    write_video(tmp_path / "film.mp4", [sample_photo] * 20 + [shut] * 5 + [sample_photo] * 20, 25, "mp4v")
+    with start(example("Blinks in a film"), tmp_path, stdout=subprocess.PIPE) as process:
+        (line,) = process.communicate(timeout=120)[0].splitlines()
+    begin, end = map(float, re.findall(r"\d\.\d\d", line))
+    assert begin == pytest.approx(20 / 25, abs=0.05)
+    assert end == pytest.approx(25 / 25, abs=0.09)
 
 
 def test_the_video_example_puts_sunglasses_on_a_face(tmp_path, sample_photo):

@@ -14,7 +14,7 @@ import train as train_py
 from data_load import identity_of, read_keypoints_csv
 from detector.formats import write_pts
 from training.loop import split_at_random
-from training.own_data import read_csv, read_own_data, read_pts_folder
+from training.own_data import images_trained_on, read_csv, read_own_data, read_pts_folder
 
 TINY = ["--recipe", "naimishnet", "--set", "input_size=32", "--set", "epochs=1"]
 
@@ -58,7 +58,7 @@ def test_what_cannot_be_used_is_left_out_and_named(damaged):
     skipped = dict(data.skipped)
     assert "has 50 columns, expected 137" in skipped[f"{rows[1][0]} (row 2)"]
     assert "column 8: nan is no coordinate" in skipped[f"{rows[2][0]} (row 3)"]
-    assert skipped[rows[3][0]] == "there is no such image"
+    assert skipped[rows[3][0]] == f"there is no such image in {damaged / 'images'}"
     assert "image" in skipped[rows[4][0]]
     assert "more than a face outside the image" in skipped[rows[5][0]]
     table = data.table()
@@ -127,7 +127,7 @@ def test_training_and_measuring_from_20_images_on(mine, tmp_path, capsys):
     write_rows(mine / "faces.csv", rows)
     assert train_py.main([*TINY, *source, *run]) == 1
     printed = capsys.readouterr()
-    assert "1 there is no such image: missing.jpg" in printed.out
+    assert f"1 there is no such image in {mine / 'images'}: missing.jpg" in printed.out
     assert "19 images can be used, 1 cannot; at least 20 are needed" in printed.err
 
     rows[20][0] = rows[19][0]
@@ -147,7 +147,16 @@ def test_training_and_measuring_from_20_images_on(mine, tmp_path, capsys):
     with pytest.warns(UserWarning, match="more than once"):
         assert evaluate_py.main(measured) == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["n"] == 20
+    row = json.loads(out)
+    assert row["n"] == 20
+    assert row["leak"]  # most of these images were trained on
+    assert row["images_trained_on"] == sum(part == "train" for _, part in parts)
+    copies = shutil.copytree(mine / "images", tmp_path / "copies")
+    folder = tmp_path / "run" / "checkpoint"
+    assert (
+        images_trained_on(folder, [copies / Path(path).name for path, _ in parts]) == row["images_trained_on"]
+    )
+    assert images_trained_on(folder, [copies / "other.jpg"]) == 0
     assert "read         20 images" in err
 
 

@@ -39,6 +39,12 @@ def test_the_loss_of_the_page_runs_as_printed(sample_folder, tmp_path, monkeypat
     (tmp_path / "my_loss.py").write_text(block("python", section), encoding="utf-8")
     (line,) = block("bash", section).splitlines()
     assert train_py.main(shlex.split(line)[2:]) == 0, capsys.readouterr().err
+    source = (tmp_path / "my_loss.py").read_text()
+    assert json.loads(Path("runs/my_loss/model_file.json").read_text())["losses"] == ["power"]
+    assert Path("runs/my_loss/checkpoint/my_loss.py").read_text() == source
+    (tmp_path / "my_loss.py").write_text(source + "# changed\n")
+    assert train_py.main([*shlex.split(line)[2:], "--resume"]) == 1
+    assert "model_file was" in capsys.readouterr().err
     assert losses.build_loss("power", power=0.5)(
         torch.zeros(1, 68, 2), torch.ones(1, 68, 2)
     ) == pytest.approx(2**0.25, abs=1e-5)
@@ -61,6 +67,7 @@ def test_the_template_of_the_page_runs_as_printed(sample_folder, my_net, monkeyp
     note = json.loads((run / "model_file.json").read_text())
     assert note == {
         "path": "my_net.py", "sha256": hashlib.sha256(source).hexdigest(), "networks": ["my_net"],
+        "losses": [],
     }  # fmt: skip
     assert (run / "checkpoint" / "my_net.py").read_bytes() == source
     assert evaluate_py.main(evaluate_line) == 0, capsys.readouterr().err
@@ -69,7 +76,14 @@ def test_the_template_of_the_page_runs_as_printed(sample_folder, my_net, monkeyp
     # the class changes: the run is not continued with another network
     my_net.write_bytes(source.replace(b"width: int = 32", b"width: int = 16"))
     assert train_py.main([*train_line, "--resume"]) == 1
-    assert "model_file was" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "model_file was" in error
+    assert "has a copy of the file that was trained" in error
+    # nor measured with one
+    assert evaluate_py.main(evaluate_line) == 1
+    assert "is not the file that" in capsys.readouterr().err
+    copy = ["--model-file", str(run / "checkpoint" / "my_net.py")]
+    assert evaluate_py.main([*evaluate_line[:1], *copy, *evaluate_line[3:]]) == 0, capsys.readouterr().err
 
 
 def test_a_checkpoint_without_its_class_names_the_file_and_does_not_run_it(tmp_path):
@@ -164,6 +178,27 @@ class NeedsForty(KeypointNetwork):
     def _features(self, x):
         assert x.sum().item() == 0
         return self.conv(x).mean(dim=(2, 3))
+
+
+class AtSixtyFour(KeypointNetwork):
+    """Works at one size alone."""
+
+    default_size = 64
+
+    def __init__(self, input_size=None):
+        super().__init__(input_size)
+        self.dense = torch.nn.Linear(64 * 64, 136)
+
+    def _features(self, x):
+        return self.dense(x.flatten(1))
+
+
+def test_the_default_size_is_named_where_it_would_work():
+    register("at_sixty_four")(AtSixtyFour)
+    with pytest.raises(
+        ValueError, match="at input_size 96: .* It works at its default size: set input_size=64"
+    ):
+        check_runs("at_sixty_four", 96)
 
 
 def test_a_network_is_run_before_training():

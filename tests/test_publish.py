@@ -8,9 +8,11 @@ import pytest
 import yaml
 from hub_server import NAME, hub_server  # noqa: F401 (a fixture)
 
+import models
 import publish
-from checkpoint import ONNX_FILES, SAVED_MODELS, load_config, save_checkpoint
+from checkpoint import ONNX_FILES, SAVED_MODELS, ModelConfig, load_config, save_checkpoint
 from detector import KeypointDetector
+from training.own_network import load_model_file
 from training.recipes import get_recipe
 
 SHIPPED = SAVED_MODELS / "heatmapnet-small-identity"
@@ -19,6 +21,21 @@ SHIPPED = SAVED_MODELS / "heatmapnet-small-identity"
 def metadata_of(folder) -> tuple[dict, str]:
     _, head, text = (folder / "README.md").read_text().split("---\n", 2)
     return yaml.safe_load(head), text
+
+
+NETWORK = """
+import torch
+from models import KeypointNetwork, register
+
+@register("tiny_net")
+class TinyNet(KeypointNetwork):
+    def __init__(self, input_size=None):
+        super().__init__(input_size)
+        self.dense = torch.nn.Linear(self.input_size**2, 136)
+
+    def _features(self, x):
+        return self.dense(x.flatten(1))
+"""
 
 
 def test_what_is_uploaded_is_loaded_back_by_its_name(hub_server, sample_photo, capsys):  # noqa: F811
@@ -66,9 +83,25 @@ def test_a_network_of_one_s_own_gets_a_card(tmp_path):
         "README.md", "config.json", "model.safetensors",
     }  # fmt: skip
     head, text = metadata_of(tmp_path / "out")
-    assert "the author's own images" in text
+    assert "the author's own images, from random weights" in text
+    assert "**Network** `naimishnet` {'dropout': 0.2}." in text
     assert "datasets" not in head
     assert json.loads((tmp_path / "out" / "config.json").read_text())["trained_on"] == "own"
+
+
+def test_the_card_of_a_network_from_a_file_says_how_to_load_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "_REGISTRY", dict(models._REGISTRY))
+    file = tmp_path / "my_net.py"
+    file.write_text(NETWORK)
+    load_model_file(file)
+    config = ModelConfig("tiny_net", 96, trained_on="own", started_from="official", recipe="mine", images=30)
+    folder = save_checkpoint(tmp_path / "mine", models.build_model("tiny_net"), config)
+    options = ["--model-file", str(file), "--dry-run", str(tmp_path / "out")]
+    assert publish.main([str(folder), NAME, *options]) == 0
+    assert (tmp_path / "out" / "my_net.py").read_text() == NETWORK
+    _, text = metadata_of(tmp_path / "out")
+    assert 'load_model_file("my_net.py")' in text
+    assert "**Trained on** 30 images: the author's own images, from weights that" in text
 
 
 def test_what_cannot_be_published_is_refused(tmp_path, capsys):

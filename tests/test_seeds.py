@@ -58,7 +58,7 @@ def test_train_py_trains_measures_and_combines(sample_folder, tmp_path, monkeypa
     assert train_py.main(line) == 0, capsys.readouterr().err
     printed = capsys.readouterr().out
     assert (
-        len(re.findall(r"runs-[01].checkpoint: 1 epochs of a dry run on 8 images, training NME", printed))
+        len(re.findall(r"runs-[01].checkpoint: 1 epoch of a dry run on 8 images, training NME", printed))
         == 2
     )
     record = json.loads((tmp_path / "runs-seeds" / "seeds.json").read_text())

@@ -67,14 +67,14 @@ def crop_problem(recipe: Recipe, whole_scale: float) -> str:
     return (
         f"The recipe {recipe.name!r} trains on crops of {low:.1f} to {high:.1f} times the face "
         f"(crop_mode={recipe.crop_mode} and augmentation), and its passes will also be given "
-        f"{'; '.join(outside.values())}. Set {', '.join(_remedies(recipe, set(outside), low, high, whole))}"
+        f"{' and '.join(outside.values())}. Set {_remedies(recipe, set(outside), low, high, whole)}"
     )
 
 
-def _remedies(recipe: Recipe, outside: set[str], low: float, high: float, whole: float) -> list[str]:
+def _remedies(recipe: Recipe, outside: set[str], low: float, high: float, whole: float) -> str:
     """Values FIELD=VALUE that make the scales fit. low, high: trained scales. whole: that of whole images."""
     if recipe.crop_mode == "face" and whole < low:
-        return [f"crop_scale={whole:.2g}", f"box_scale={whole / BOX_SCALE:.2g}"]
+        return f"crop_scale={whole:.2g} and box_scale={whole / BOX_SCALE:.2g}"
     remedies, middle = [], (low * high) ** 0.5
     if recipe.crop_mode == "face" and "whole_view" in outside:
         remedies.append(f"augmentation.wide_crop_prob={WIDE_PROB}")
@@ -85,6 +85,5 @@ def _remedies(recipe: Recipe, outside: set[str], low: float, high: float, whole:
         remedies.append(f"crop_scale={middle:.2g}")
     if "box_scale" in outside:
         remedies.append(f"box_scale={middle / BOX_SCALE:.2g}")
-    if recipe.crop_mode != "face":
-        remedies[-1] += ", or crop_mode=face"
-    return remedies
+    together = " and ".join(remedies)
+    return together if recipe.crop_mode == "face" else f"{together}, or else crop_mode=face"

@@ -39,6 +39,9 @@ SURE_SCORE = 0.5  # of a box that is taken without the filter by confidence
 DETECTOR_BATCH = 16  # images that are decoded at once
 
 
+SPLITS_BY_PEOPLE = ("official", "identity", "validation")  # from all training people to the fewest
+
+
 class LeakError(ValueError):
     """The checkpoint was trained on the people that the split tests."""
 
@@ -102,9 +105,7 @@ class ConstantPredictor:
     def __init__(self, config: ModelConfig):
         self.config = config
 
-    def fit(
-        self, dataset: FacialKeypointsDataset, faces: str, face_detector: Callable | None = None
-    ) -> None:
+    def fit(self, dataset: FacialKeypointsDataset, faces: str, face_detector: Callable | None = None) -> None:
         """Learn the mean shape in crop pixels. face_detector: as for `first_matrices`."""
         matrices = first_matrices(dataset, faces, self.config, face_detector)
         self._fit([(index, matrix) for index, matrix in enumerate(matrices) if matrix is not None], dataset)
@@ -212,20 +213,28 @@ def _by_detector(predictor, dataset, face_detector, title: str | None) -> np.nda
     return np.concatenate(found)
 
 
-def check_leak(trained_on: str, split: str, allow: bool) -> bool:
-    """True if a checkpoint trained on `trained_on` has seen people of the test part of `split`.
+def people_known(trained_on: str, started_from: str = "") -> str:
+    """The split whose training people a network has seen: the widest of both; '' for people of no split."""
+    return next((split for split in SPLITS_BY_PEOPLE if split in (trained_on, started_from)), "")
 
-    Training on `official` has seen everybody, training on `identity` the people of `validation`.
-    A row of `official` always leaks: its test videos are the training videos.
+
+def check_leak(trained_on: str, split: str, allow: bool, started_from: str = "") -> bool:
+    """True if a checkpoint has seen people of the test part of `split`.
+
+    trained_on, started_from: of its config. Training on `official` has seen everybody, training on `identity`
+    the people of `validation`. A row of `official` always leaks: its test videos are the training videos.
     Raises LeakError if it leaks, is not `official`, and `allow` is False.
     """
     if split == "official":
         return True
-    leaks = trained_on == "official" or (trained_on == "identity" and split == "validation")
+    known = people_known(trained_on, started_from)
+    leaks = known == "official" or (known == "identity" and split == "validation")
     if leaks and not allow:
+        how = "trained on" if known == trained_on else "started from weights that were trained on"
         raise LeakError(
-            f"trained on {trained_on!r}, this checkpoint knows the people that {split!r} tests: its "
-            "figures would mean nothing. Evaluate the -identity checkpoint, or pass --allow-leak (marked)"
+            f"{how} {known!r}, this checkpoint knows the people that {split!r} tests: its figures would mean "
+            f"nothing. Measure one that was trained without them (train.py --split {split}; of what ships: "
+            "NAME-identity), or on images of your own (--pts, --csv), or pass --allow-leak (marked)"
         )
     return leaks
 

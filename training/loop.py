@@ -44,10 +44,12 @@ from checkpoint import (
     shown,
 )
 from data_load import FacialKeypointsDataset, load_split, training_labels
+from detector import __version__
 from files import atomic_path, one_line, remove_leftovers, run_lock
 from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from models import KeypointNetwork
 from training.crops import crop_problem, whole_image_scale
+from training.evaluation import people_known
 from training.own_network import copy_model_file, model_file_of, note_model_file
 from training.recipes import Recipe
 
@@ -57,7 +59,7 @@ MIN_LIMIT = 4  # images of a dry run
 SHOWN = 3  # differences between two settings that a message names
 WHY_NOT_EXTENDED = (
     "Epochs can be changed in a run with schedule=constant, to no fewer than are done; this one has "
-    "schedule={schedule}, and {done} are done. Train anew in another --run"
+    "schedule={schedule}; done: {done}. Train anew in another --run"
 )
 
 
@@ -187,9 +189,8 @@ def train(
         torch.manual_seed(seed)
         # Convolutions are fastest with channels last, on CPU and CUDA.
         model = recipe.build_model().to(memory_format=torch.channels_last)
-        if start_from:
-            load_initial_weights(model, start_from, split)
-        else:
+        known = load_initial_weights(model, start_from, split) if start_from else ""
+        if not start_from:
             start_at_mean_shape(model, dataset, train_indices)
         loss_function = recipe.build_loss()
         optimizer = build_optimizer(recipe, model)
@@ -208,12 +209,12 @@ def train(
         # only where they are set: runs from before have no such settings
         settings |= {"split_by": split_by} if split_by != "identity" else {}
         settings |= {"limit": limit} if limit else {}
-        model_file = model_file_of(recipe.model)
+        model_file = model_file_of(recipe.model, recipe.loss)
         settings |= {"model_file": model_file.sha256} if model_file else {}
         if resume and (folder / STATE_FILE).exists():
             history = load_state(folder, settings, network, average, optimizer)
         if main:
-            note_model_file(recipe.model, folder)
+            note_model_file(model_file, folder)
 
         images = steps_per_epoch * recipe.batch_size
         bar = progress_bar(recipe.epochs * images, len(history) * images, progress and main)
@@ -272,10 +273,11 @@ def train(
                 accelerator.wait_for_everyone()
 
         config = recipe.config(seed=seed, data_checksum=data_checksum, trained_on=trained_on or split)
-        config = replace(config, epochs=len(history), stopped_early=len(history) < recipe.epochs)
+        done = {"epochs": len(history), "stopped_early": len(history) < recipe.epochs}
+        config = replace(config, started_from=known, images=len(train_indices), version=__version__, **done)
         if main:
             save_checkpoint(folder / "checkpoint", result, config)
-            copy_model_file(recipe.model, folder / "checkpoint")
+            copy_model_file(model_file, folder / "checkpoint")
         accelerator.wait_for_everyone()
         return TrainResult(result.eval(), config, history, folder)
 
@@ -318,28 +320,30 @@ def build_accelerator(mixed_precision: str = "no") -> Accelerator:
     return Accelerator(mixed_precision=mixed_precision, dataloader_config=loading)
 
 
-def load_initial_weights(model: KeypointNetwork, start_from: str, split: str) -> None:
-    """Copy the weights of a checkpoint into a network of the same kind. Its uncertainty head is left out.
+def load_initial_weights(model: KeypointNetwork, start_from: str, split: str) -> str:
+    """Copy the weights of a checkpoint into a network of the same kind. Its heads (heads.py) are left out.
 
+    Returns the split whose training people they know, '' for none.
     Raises CheckpointError for a checkpoint that cannot be read; TrainingError for another network, and for a
     checkpoint that was trained on people that `split` tests.
     """
     other, config = load_checkpoint(start_from)
-    knows = {"identity": ("official",), "validation": ("official", "identity")}.get(split, ())
-    if config.trained_on in knows:
+    known = people_known(config.trained_on, config.started_from)
+    if known in {"identity": ("official",), "validation": ("official", "identity")}.get(split, ()):
         raise TrainingError(
-            f"{start_from} was trained on {config.trained_on!r}, which has people that {split!r} tests; "
-            f"start from a checkpoint that was trained on {split!r}"
+            f"{start_from} was trained on {known!r}, which has people that {split!r} tests; start from a "
+            f"checkpoint that was trained on {split!r}"
         )
-    weights = {k: v for k, v in other.state_dict().items() if not k.startswith("uncertainty.")}
+    heads = ("uncertainty.", "visibility.")
+    weights = {k: v for k, v in other.state_dict().items() if not k.startswith(heads)}
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
         raise TrainingError(
             f"{start_from} holds {config.model} {config.model_args} of {config.input_size} px, which is not "
-            "the network of this recipe; change model, model_args or input_size "
-            f"({one_line(str(error))[:200]})"
+            f"the network of this recipe; take its recipe {config.recipe}, or set model and input_size"
         ) from error
+    return known
 
 
 # --- batches and their errors ---------------------------------------------------------------------
@@ -476,9 +480,11 @@ def load_state(
     changed = differences(theirs, settings)
     if changed and not extends(theirs, settings, done):
         more = f"; and {len(changed) - SHOWN} more" if len(changed) > SHOWN else ""
-        why = ""
+        why = ". Take the former values, or train anew in another --run"
         if len(changed) == 1 and "epochs" in changed[0]:
             why = f". {WHY_NOT_EXTENDED.format(schedule=settings['recipe']['schedule'], done=done)}"
+        elif theirs.get("model_file") and settings.get("model_file"):
+            why += f". {folder / 'checkpoint'} has a copy of the file that was trained"
         raise TrainingError(
             f"{folder} belongs to a run with other settings: {'; '.join(changed[:SHOWN])}{more}{why}"
         )

@@ -14,6 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from landmarks import NUM_KEYPOINTS
+
 
 class WingLoss(nn.Module):
     """Wing loss: logarithmic for small errors, linear for large ones.
@@ -90,23 +92,44 @@ def build_loss(name: str, **arguments) -> nn.Module:
     """The loss called `name`, one of LOSSES.
 
     arguments: for its constructor.
-    Raises ValueError for another name, an argument that the loss does not have, and a value that it cannot
-    have.
+    Raises ValueError for another name, an argument that the loss does not have, a value that it cannot have,
+    and a loss that gives more than one number.
     """
     if name not in LOSSES:
-        raise ValueError(f"no loss named {name!r}; there are {', '.join(LOSSES)}")
+        raise ValueError(
+            f"no loss named {name!r}; there are {', '.join(LOSSES)}, and those of a --model-file"
+        )
     parameters = inspect.signature(LOSSES[name]).parameters
     known = [argument for argument in parameters if argument not in FIXED]
     for argument, value in arguments.items():
         if argument not in known:
             there = f"its arguments are {', '.join(known)}" if known else "it has no arguments"
             raise ValueError(f"the loss {name!r} has no argument {argument!r}; {there}")
-        if _is_number(parameters[argument].default) and not (_is_number(value) and 0 <= value < math.inf):
-            raise ValueError(f"{argument} of the loss {name!r} must be a number, 0 or more; got {value!r}")
+        if not _is_number(parameters[argument].default):
+            continue
+        ours = LOSSES[name].__module__.startswith(("torch.", "training."))  # others may take any number
+        if not _is_number(value) or not (0 if ours else -math.inf) <= value < math.inf or value == -math.inf:
+            expected = "a number, 0 or more" if ours else "a number"
+            raise ValueError(f"{argument} of the loss {name!r} must be {expected}; got {value!r}")
     try:
-        return LOSSES[name](**arguments)
+        loss = LOSSES[name](**arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"the loss {name!r} cannot be built with {arguments}: {error}") from error
+    _check_scalar(name, loss)
+    return loss
+
+
+def _check_scalar(name: str, loss: nn.Module) -> None:
+    """Raises ValueError for a loss that gives more than one number of two faces."""
+    faces = torch.zeros(2, NUM_KEYPOINTS, 2)
+    try:
+        value = loss(faces, faces)
+    except Exception:  # a loss for what one network alone gives (benchmarks/search); training will tell
+        return
+    if getattr(value, "ndim", 0):
+        raise ValueError(
+            f"the loss {name!r} must give one number; of two faces it gives {tuple(value.shape)}. Take a mean"
+        )
 
 
 def _is_number(value) -> bool:

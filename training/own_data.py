@@ -7,6 +7,8 @@
 Every image is opened once, so that a damaged file stops the reading and not the third epoch.
 """
 
+import csv
+import filecmp
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +24,7 @@ from landmarks import NUM_KEYPOINTS
 MIN_IMAGES = 20
 MIN_PEOPLE = 5  # fewer names are not people: IMG_0001, IMG_0002
 SHOWN = 3  # names in a line of the table
+PARTS_FILE = "parts.csv"  # in a run folder: which of the user's images were trained on
 
 
 @dataclass
@@ -88,7 +91,9 @@ def read_csv(csv_file, images=None, *, progress: bool = False) -> OwnData:
         raise FileNotFoundError(f"no folder of images at {folder}")
     skipped: list[tuple[str, str]] = []
     names, keypoints = read_keypoints_csv(csv_file, skipped)
-    return _opened([folder / name for name in names], list(keypoints), skipped, progress)
+    hint = "" if images is not None else " (--images names another folder)"
+    missing = f"there is no such image in {folder}{hint}"
+    return _opened([folder / name for name in names], list(keypoints), skipped, progress, missing)
 
 
 def read_pts_folder(folder, *, progress: bool = False) -> OwnData:
@@ -121,8 +126,10 @@ def read_pts_folder(folder, *, progress: bool = False) -> OwnData:
     return _opened(paths, keypoints, skipped, progress)
 
 
-def _opened(paths: Sequence[Path], keypoints: Sequence, skipped: list, progress: bool) -> OwnData:
-    """The data of the images that can be decoded and hold their points."""
+def _opened(
+    paths: Sequence[Path], keypoints: Sequence, skipped: list, progress: bool, missing: str = "no such image"
+) -> OwnData:
+    """The data of the images that can be decoded and hold their points. missing: what is said of no image."""
     every = np.array(keypoints, dtype=np.float32).reshape(-1, NUM_KEYPOINTS, 2)
     dataset = FacialKeypointsDataset.from_paths(paths, every)
     kept = []
@@ -131,7 +138,7 @@ def _opened(paths: Sequence[Path], keypoints: Sequence, skipped: list, progress:
             dataset.image(index)
             kept.append(index)
         except FileNotFoundError:
-            skipped.append((path.name, "there is no such image"))
+            skipped.append((path.name, missing))
         except (OSError, ValueError) as error:
             skipped.append((path.name, _reason(error, path)))
     if len(kept) == len(paths):
@@ -154,3 +161,25 @@ def write_parts(path, dataset: FacialKeypointsDataset, held_out: Sequence[int]) 
     with atomic_path(path) as temporary:
         rows = [f'"{p}",{"held_out" if i in held else "train"}' for i, p in enumerate(dataset.paths)]
         temporary.write_text("\n".join(["file,part", *rows]) + "\n", encoding="utf-8")
+
+
+def images_trained_on(checkpoint, paths: Sequence[Path]) -> int:
+    """How many of these images the run of a checkpoint folder was trained on, by its parts.csv.
+
+    A copy of the same name and content counts, too, where the original is still there.
+    """
+    file = Path(checkpoint).parent / PARTS_FILE
+    if not file.is_file():
+        return 0
+    with file.open(newline="", encoding="utf-8") as stream:
+        trained = [Path(row["file"]) for row in csv.DictReader(stream) if row["part"] == "train"]
+    of_name = defaultdict(list)
+    for path in trained:
+        of_name[path.name].append(path)
+    return sum(any(_is_same(path, other) for other in of_name[path.name]) for path in paths)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.resolve() == other.resolve():
+        return True
+    return other.is_file() and filecmp.cmp(path, other, shallow=False)

@@ -12,7 +12,7 @@ copy of it, and loading the checkpoint does not run that copy.
 import hashlib
 import sys
 import traceback
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import ModuleType
 
@@ -30,22 +30,25 @@ MODEL_FILE_NOTE = "model_file.json"
 class ModelFile:
     """A file that registered networks, losses or recipes.
 
-    path: as it was given. sha256: 64 hex digits. networks: their names.
+    path: as it was given. sha256: 64 hex digits. networks, losses: their names. source: the file's content.
     """
 
     path: str
     sha256: str
     networks: tuple[str, ...]
+    losses: tuple[str, ...]
+    source: bytes = field(repr=False)
 
 
-_LOADED: dict[str, tuple[ModelFile, bytes]] = {}
+_LOADED: dict[type, ModelFile] = {}  # by the class that it holds
 
 
-def load_model_file(path) -> ModelFile:
+def load_model_file(path, checkpoint=None) -> ModelFile:
     """Run a Python file that registers networks, losses or recipes, also if it was run before.
 
-    Raises FileNotFoundError if there is no such file, ValueError, with the line, if it cannot be run, and if
-    it registers nothing.
+    checkpoint: a checkpoint folder. If it has a copy of a file of this name, that is what was trained.
+    Raises FileNotFoundError if there is no such file, ValueError, with the line, if it cannot be run, if it
+    registers nothing, and if the checkpoint's copy is another.
     """
     from training.recipes import RECIPES  # which imports this module
 
@@ -57,6 +60,11 @@ def load_model_file(path) -> ModelFile:
     if path.suffix != ".py":
         raise ValueError(f"a model file must be a Python file (.py); got {path}")
     source = path.read_bytes()
+    copy = None if checkpoint is None else Path(checkpoint) / path.name
+    if copy is not None and copy.is_file() and copy.read_bytes() != source:
+        raise ValueError(
+            f"{path} is not the file that {checkpoint} was trained with; give its copy: --model-file {copy}"
+        )
     module = ModuleType(MODEL_FILE_MODULE, None)
     module.__file__ = str(path)
     before = {name: model_class(name) for name in list_models()}
@@ -72,8 +80,10 @@ def load_model_file(path) -> ModelFile:
             f'{path} registers nothing; write @register("NAME") above the class of a network, or '
             'LOSSES["NAME"] = MyLoss'
         )
-    file = ModelFile(str(path), hashlib.sha256(source).hexdigest(), networks)
-    _LOADED.update(dict.fromkeys(networks, (file, source)))
+    losses = tuple(name for name, kind in LOSSES.items() if kind is not others[0].get(name))
+    file = ModelFile(str(path), hashlib.sha256(source).hexdigest(), networks, losses, source)
+    _LOADED.update(dict.fromkeys([model_class(name) for name in networks], file))
+    _LOADED.update(dict.fromkeys([LOSSES[name] for name in losses], file))
     return file
 
 
@@ -86,41 +96,46 @@ def _line_in(path: Path, error: Exception) -> str:
     return f", line {lines[-1]}" if lines else ""
 
 
-def model_file_of(name: str) -> ModelFile | None:
-    """The file that registered the network `name`; None for one of this repository, or of a notebook."""
-    return _LOADED[name][0] if model_class(name).__module__ == MODEL_FILE_MODULE else None
+def model_file_of(network: str, loss: str = "") -> ModelFile | None:
+    """The file that registered a network or else a loss, by name; None if both are others'."""
+    return _LOADED.get(model_class(network)) or _LOADED.get(LOSSES.get(loss))
 
 
-def note_model_file(name: str, run_folder) -> None:
-    """Write path and SHA-256 of the file of the network `name`, if it has one, into the run folder."""
-    if file := model_file_of(name):
-        write_json(Path(run_folder) / MODEL_FILE_NOTE, asdict(file))
+def note_model_file(file: ModelFile | None, run_folder) -> None:
+    """Write path and SHA-256 of a model file, if there is one, into the run folder."""
+    if file:
+        note = {name: value for name, value in asdict(file).items() if name != "source"}
+        write_json(Path(run_folder) / MODEL_FILE_NOTE, note)
 
 
-def copy_model_file(name: str, checkpoint) -> None:
-    """Put a copy of the file of the network `name`, if it has one, beside the weights of a checkpoint.
+def copy_model_file(file: ModelFile | None, checkpoint) -> None:
+    """Put a copy of a model file, if there is one, beside the weights of a checkpoint.
 
     The copy is what was run, also where the file has been edited since.
     """
-    if file := model_file_of(name):
+    if file:
         with atomic_path(Path(checkpoint) / Path(file.path).name) as temporary:
-            temporary.write_bytes(_LOADED[name][1])
+            temporary.write_bytes(file.source)
 
 
 def check_runs(name: str, input_size: int | None, **arguments) -> None:
     """Check that a network turns (3, 1, S, S) into (3, 68, 2), S being input_size.
 
-    Raises ValueError, which says what the network did instead and, where a larger input helps, which one.
+    Raises ValueError, which says what the network did instead and, where another input size helps, which one:
+    the next larger one up to the default size of its class, or that default size.
     """
     problem = _problem(name, input_size, **arguments)
     if not problem:
         return
-    kind, larger = model_class(name), ""
+    kind, advice = model_class(name), ""
     size = kind.default_size if input_size is None else input_size
-    fits = next((s for s in range(size + 1, kind.default_size + 1) if not _problem(name, s, **arguments)), 0)
-    if fits:
-        larger = f". The smallest larger input that it can take is {fits}: set input_size={fits}"
-    raise ValueError(f"the network {name!r} does not work at input_size {size}: {problem}{larger}")
+    larger = range(size + 1, kind.default_size + 1) or [kind.default_size]
+    fits = next((s for s in larger if not _problem(name, s, **arguments)), 0)
+    if fits > size:
+        advice = f". The smallest larger input that it can take is {fits}: set input_size={fits}"
+    elif fits:
+        advice = f". It works at its default size: set input_size={fits}"
+    raise ValueError(f"the network {name!r} does not work at input_size {size}: {problem}{advice}")
 
 
 def _problem(name: str, input_size: int | None, **arguments) -> str:
