@@ -331,8 +331,7 @@ def main(arguments=None) -> int:
     try:
         if args.model_file:
             folders = [Path(name) for name in args.predictors if (Path(name) / CONFIG_FILE).is_file()]
-            for folder in folders or [None]:
-                load_model_file(args.model_file, folder)
+            load_model_file(args.model_file, *folders)
         predictors, title, images = _from_photos(args) if args.photos else _from_records(args)
         output = args.output or plots.reports_folder() / "compare"
         text = write_comparison(predictors, title, output, images)

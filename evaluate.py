@@ -59,8 +59,8 @@ def measure(
     predictor, about = load_predictor(name, device)
     row = {"checkpoint": name, "split": split, "faces": faces, **about, "sample": data.is_sample}
     # a baseline is fitted on the split itself
-    known = about.get("trained_on", split), about.get("started_from", "")
-    row["leak"] = check_leak(known[0], split, allow_leak, known[1])
+    trained_on, started_from = about.get("trained_on", split), about.get("started_from", "")
+    row["leak"] = check_leak(trained_on, split, allow_leak, started_from)
     evaluation = evaluate(predictor, data.folder, split, faces, progress=progress)
     row["label_offset"] = list(predictor.config.label_offset)
     row["scheme"] = predictor.config.scheme
@@ -155,9 +155,9 @@ def _photo_lines(row: dict) -> list[str]:
         f"{part} correlation {row[part]['correlation']:.2f}, slope {row[part]['slope']:.2f}"
         for part in ("eyes", "mouth")
     ]
-    trained = f"  trained on     {row['images_trained_on']} of these images" if row["leak"] else None
+    trained = [f"  trained on     {row['images_trained_on']} of these images"] if row["leak"] else []
     return [
-        *filter(None, [trained]),
+        *trained,
         f"  inner 51       {100 * row['inner_51']:.2f} %",
         f"  openings       {'; '.join(openings)}",
         f"  shut eyes      {row['eyes']['n_shut']}, predicted opening {row['eyes']['shut']:.2f} on average",
@@ -208,8 +208,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure, record where asked, print, and return the exit code."""
     set_malloc_options()
     if args.model_file:
-        is_baseline = args.checkpoint in BASELINES
-        load_model_file(args.model_file, None if is_baseline else find_checkpoint(args.checkpoint))
+        folders = [] if args.checkpoint in BASELINES else [find_checkpoint(args.checkpoint)]
+        load_model_file(args.model_file, *folders)
     device = check_device(args.device)
     if args.pts or args.csv or args.images:
         if args.record:

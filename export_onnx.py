@@ -163,13 +163,12 @@ def quantize(path, batches: list[np.ndarray], target, *, float_outputs: bool = F
     with atomic_path(target) as temporary, tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared.onnx"
         quant_pre_process(str(path), str(prepared), skip_symbolic_shape=True)
+        kept = _after_convolutions(prepared) if float_outputs else _only_for(prepared, "visibility")
         quantize_static(
             str(prepared),
             str(temporary),
             Reader(),
-            nodes_to_exclude=_after_convolutions(prepared)
-            if float_outputs
-            else _only_for(prepared, "visibility"),
+            nodes_to_exclude=kept,
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Add", "Relu", "Resize"],
             per_channel=True,

@@ -49,6 +49,12 @@ def image_box(image: np.ndarray) -> np.ndarray:
     return np.array([0.0, 0.0, width, height])
 
 
+def on_image(points: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """(...,) bool: the points (..., 2) that lie on the pixels of an image (H, W) or (H, W, C)."""
+    width_height = np.array(image.shape[1::-1])
+    return np.all((points >= -0.5) & (points < width_height - 0.5), axis=-1)
+
+
 def box_from_keypoints(keypoints) -> np.ndarray:
     """Smallest box_xyxy that contains the pixels of all keypoints (N, 2)."""
     points = np.asarray(keypoints, dtype=np.float64)

@@ -509,16 +509,18 @@ class HeatmapNet(KeypointNetwork):
         pixels = cells * self.stride + (self.stride - 1) / 2
         return (pixels - (self.input_size - 1) / 2) / (self.input_size / 4)
 
-    def head_inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def head_inputs(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """What the heads get of images (B, 1, S, S).
 
-        Keypoints (B, 68, 2), features of each face (B, G), and of each point (B, 68, L).
+        Keypoints (B, 68, 2), features of each face (B, G), and of each point (B, 68, L); None for the latter
+        without a VisibilityHead.
         """
         levels = self.levels(x)
         merged = self._merge(levels)
         heatmaps = self.to_heatmaps(merged)
         shared = UncertaintyHead.inputs(levels[-1], heatmap_spread(heatmaps))
-        local = VisibilityHead.local_features(levels[0], merged, heatmaps)
+        has_local = self.visibility is not None
+        local = VisibilityHead.local_features(levels[0], merged, heatmaps) if has_local else None
         return self._to_keypoints(heatmaps), shared, local
 
     def estimate(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -243,7 +243,7 @@ function flipsAveraged(plain, flipped, size) {
 
 function isInside({ width, height }, keypoints, k) {
   const [x, y] = [keypoints[2 * k] + 0.5, keypoints[2 * k + 1] + 0.5];
-  return x >= 0 && y >= 0 && x <= width && y <= height;
+  return x >= 0 && y >= 0 && x < width && y < height;
 }
 
 export function sameFace(a, b) {

@@ -28,9 +28,11 @@ def draw_faces(image: np.ndarray, faces: Iterable[Face]) -> np.ndarray:
             path = _fixed(face.keypoints[list(indices)])
             cv2.polylines(drawn, [path], name in CLOSED_GROUPS, LINE_RGB, width, cv2.LINE_AA, FRACTION_BITS)
         for (x, y), hidden in zip(_fixed(face.keypoints), face.hidden, strict=True):
-            radius = round(max(0.7, size / 100) * 2**FRACTION_BITS)
+            # a ring of less than 2 pixels would be a dot
+            radius = max(2.0 if hidden else 0.7, size / 100)
             style = max(1, round(size / 250)) if hidden else cv2.FILLED
-            cv2.circle(drawn, (int(x), int(y)), radius, POINT_RGB, style, cv2.LINE_AA, FRACTION_BITS)
+            fixed = round(radius * 2**FRACTION_BITS)
+            cv2.circle(drawn, (int(x), int(y)), fixed, POINT_RGB, style, cv2.LINE_AA, FRACTION_BITS)
     return drawn
 
 

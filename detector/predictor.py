@@ -41,6 +41,7 @@ from geometry import (
     image_box,
     invert,
     matrix_scale,
+    on_image,
     square_crop_matrix,
     transform_points,
     warp,
@@ -172,10 +173,11 @@ class Estimates(NamedTuple):
 
     def hidden_outside(self, images: Sequence[np.ndarray]) -> "Estimates":
         """The same answers in pixels of N images; the visibility of a point outside its image is 0."""
-        ends = np.array([[image.shape[1::-1]] for image in images]) - 0.5  # a pixel reaches half a pixel on
-        outside = ((self.keypoints < -0.5) | (self.keypoints > ends)).any(axis=-1)
+        inside = np.array(
+            [on_image(points, image) for points, image in zip(self.keypoints, images, strict=True)]
+        )
         known = np.isfinite(self.visibility)
-        return self._replace(visibility=np.where(outside & known, np.float32(0), self.visibility))
+        return self._replace(visibility=np.where(known & ~inside, np.float32(0), self.visibility))
 
 
 # --- runtimes: crops to answers -----------------------------------------------------------------

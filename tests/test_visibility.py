@@ -220,6 +220,20 @@ def test_hidden_points_are_drawn_hollow():
     assert np.abs(np.stack([columns, rows], axis=1) - points[33]).max() < 8
 
 
+def test_a_hidden_point_of_a_small_face_is_a_ring_and_no_dot():
+    points = np.random.default_rng(0).uniform(20, 80, (68, 2)).astype(np.float32)
+    points[:, 0] = np.where(np.arange(68) < 67, 90, 30)  # the last point has no other near it
+    points[67, 1] = 50
+    face = Face(points, box_from_keypoints(points), 0.9, np.ones(68, np.float32), np.ones(68, np.float32))
+    image = np.zeros((100, 100, 3), np.uint8)
+    hidden = replace(face, visibility=np.where(np.arange(68) == 67, 0.1, face.visibility))
+    dot, ring = (draw_faces(image, [one])[50, 30:33].astype(int) for one in (face, hidden))
+    # magenta, unlike the white line and the black background, has more red than green
+    assert dot[0, 0] - dot[0, 1] > 100
+    assert ring[0, 0] - ring[0, 1] < 50
+    assert ring[2, 0] - ring[2, 1] > 100
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("runtime", ["torch", "onnx", "onnx-int8"])
 def test_a_covered_mouth_is_hidden_and_the_rest_is_seen(name, runtime, sample_photo):

@@ -49,7 +49,7 @@ from files import atomic_path, one_line, remove_leftovers, run_lock
 from landmarks import NUM_KEYPOINTS, OUTER_EYE_CORNERS
 from models import KeypointNetwork
 from training.crops import crop_problem, whole_image_scale
-from training.evaluation import people_known
+from training.evaluation import knows_tested, people_known
 from training.own_network import copy_model_file, model_file_of, note_model_file
 from training.recipes import Recipe
 
@@ -329,7 +329,7 @@ def load_initial_weights(model: KeypointNetwork, start_from: str, split: str) ->
     """
     other, config = load_checkpoint(start_from)
     known = people_known(config.trained_on, config.started_from)
-    if known in {"identity": ("official",), "validation": ("official", "identity")}.get(split, ()):
+    if knows_tested(known, split):
         raise TrainingError(
             f"{start_from} was trained on {known!r}, which has people that {split!r} tests; start from a "
             f"checkpoint that was trained on {split!r}"

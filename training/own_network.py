@@ -43,12 +43,12 @@ class ModelFile:
 _LOADED: dict[type, ModelFile] = {}  # by the class that it holds
 
 
-def load_model_file(path, checkpoint=None) -> ModelFile:
+def load_model_file(path, *checkpoints) -> ModelFile:
     """Run a Python file that registers networks, losses or recipes, also if it was run before.
 
-    checkpoint: a checkpoint folder. If it has a copy of a file of this name, that is what was trained.
+    checkpoints: folders. If one has a copy of a file of this name, that is what was trained.
     Raises FileNotFoundError if there is no such file, ValueError, with the line, if it cannot be run, if it
-    registers nothing, and if the checkpoint's copy is another.
+    registers nothing, and if a checkpoint's copy is another.
     """
     from training.recipes import RECIPES  # which imports this module
 
@@ -60,11 +60,13 @@ def load_model_file(path, checkpoint=None) -> ModelFile:
     if path.suffix != ".py":
         raise ValueError(f"a model file must be a Python file (.py); got {path}")
     source = path.read_bytes()
-    copy = None if checkpoint is None else Path(checkpoint) / path.name
-    if copy is not None and copy.is_file() and copy.read_bytes() != source:
-        raise ValueError(
-            f"{path} is not the file that {checkpoint} was trained with; give its copy: --model-file {copy}"
-        )
+    for checkpoint in checkpoints:
+        copy = Path(checkpoint) / path.name
+        if copy.is_file() and copy.read_bytes() != source:
+            raise ValueError(
+                f"{path} is not the file that {checkpoint} was trained with; give its copy: "
+                f"--model-file {copy}"
+            )
     module = ModuleType(MODEL_FILE_MODULE, None)
     module.__file__ = str(path)
     before = {name: model_class(name) for name in list_models()}

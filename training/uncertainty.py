@@ -87,17 +87,22 @@ def device_of(model) -> torch.device:
     return next(model.parameters()).device
 
 
-def with_uncertainty(model, config: ModelConfig):
-    """The same network with an unfitted head for confidence and radius, and its config.
+def with_head(model, config: ModelConfig, head: str):
+    """The same network with an unfitted head, and its config. head: 'uncertainty' or 'visibility'.
 
     Raises ValueError for weights that are not all of this network.
     """
-    config = replace(config, model_args={**config.model_args, "uncertainty": True})
+    config = replace(config, model_args={**config.model_args, head: True})
     new = build_model(config.model, input_size=config.input_size, **config.model_args)
     missing = new.load_state_dict(model.state_dict(), strict=False).missing_keys
-    if any(not name.startswith("uncertainty.") for name in missing):
+    if any(not name.startswith(f"{head}.") for name in missing):
         raise ValueError(f"these weights lack {missing}")
     return new.to(device_of(model)).eval(), config
+
+
+def with_uncertainty(model, config: ModelConfig):
+    """`with_head` for confidence and radius."""
+    return with_head(model, config, "uncertainty")
 
 
 # --- samples ----------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from checkpoint import CheckpointError, ModelConfig, find_checkpoint, load_checkpoint, save_checkpoint
-from data_fetch import DataError, find_data
+from data_fetch import find_data
 from data_load import (
     FacialKeypointsDataset,
     Normalize,
@@ -32,9 +32,9 @@ from data_load import (
     rng_of,
     training_labels,
 )
-from files import cv2, write_json
-from geometry import box_from_keypoints, box_side
-from models import build_model
+from detector.predictor import VISIBLE_FROM
+from files import cv2, run_command, write_json
+from geometry import box_from_keypoints, box_side, on_image
 from training.metrics import area_under_roc
 from training.recipes import Recipe, get_recipe
 from training.uncertainty import (
@@ -46,6 +46,7 @@ from training.uncertainty import (
     parse_arguments,
     platt,
     read_calibration,
+    with_head,
 )
 
 EPOCHS = 4  # covered copies of each training image
@@ -72,7 +73,7 @@ class RandomCover:
     def __call__(self, sample: dict) -> dict:
         rng = rng_of(sample)
         image, keypoints = sample["image"], sample["keypoints"]
-        seen = inside(image, keypoints)
+        seen = on_image(keypoints, image)
         for probability in (self.p, 0.3):
             if rng.random() >= probability:
                 break
@@ -101,17 +102,10 @@ def cover(
     mask = _mask(image.shape, keypoints, kind, rng)
     soft = mask if is_end else cv2.GaussianBlur(mask, (0, 0), rng.uniform(0.3, 1.5))
     filled = image + soft * (_filling(image, keypoints, fill, scenes, rng) - image)
-    seen = inside(image, keypoints)
+    seen = on_image(keypoints, image)
     x, y = np.rint(keypoints[seen]).astype(int).T
     seen[seen] = mask[y, x] < 0.5
     return np.rint(filled).clip(0, 255).astype(np.uint8), seen
-
-
-def inside(image: np.ndarray, keypoints: np.ndarray) -> np.ndarray:
-    """(68,) bool: the keypoints (68, 2) px whose pixel lies in the image."""
-    x, y = np.rint(keypoints).T
-    height, width = image.shape[:2]
-    return (x >= 0) & (x < width) & (y >= 0) & (y < height)
 
 
 def _mask(shape_hw, keypoints: np.ndarray, kind: str, rng) -> np.ndarray:
@@ -209,16 +203,8 @@ def covered_transform(recipe: Recipe, scenes):
 
 
 def with_visibility(model, config: ModelConfig):
-    """The same network with an unfitted head for visibility, and its config.
-
-    Raises ValueError for weights that are not all of this network.
-    """
-    config = replace(config, model_args={**config.model_args, "visibility": True})
-    new = build_model(config.model, input_size=config.input_size, **config.model_args)
-    missing = new.load_state_dict(model.state_dict(), strict=False).missing_keys
-    if any(not name.startswith("visibility.") for name in missing):
-        raise ValueError(f"these weights lack {missing}")
-    return new.to(device_of(model)).eval(), config
+    """`with_head` for visibility."""
+    return with_head(model, config, "visibility")
 
 
 def fit(model, samples: VisibilitySamples, *, steps: int = 1500, batch: int = 128, seed: int = 0) -> None:
@@ -270,14 +256,14 @@ def set_calibration(model, calibration: dict[str, float]) -> None:
 
 
 def visibility_figures(model, samples: VisibilitySamples) -> dict[str, float]:
-    """Area under the ROC curve, and the shares of seen and hidden points that are told as such (at 0.5)."""
+    """Area under the ROC curve, and the shares of seen and of hidden points that are told as such."""
     head = model.visibility
     shown = torch.sigmoid(logits(model, samples) * head.logit_scale.cpu() + head.logit_shift.cpu()).numpy()
     seen = samples.seen.numpy()
     return {
         "auc": area_under_roc(shown, seen),
-        "seen_told": float((shown[seen] >= 0.5).mean()),
-        "hidden_told": float((shown[~seen] < 0.5).mean()),
+        "seen_told": float((shown[seen] >= VISIBLE_FROM).mean()),
+        "hidden_told": float((shown[~seen] < VISIBLE_FROM).mean()),
         "points": int(seen.size),
         "hidden": int((~seen).sum()),
     }
@@ -326,12 +312,13 @@ def run(args: argparse.Namespace) -> dict:
 
 def main(arguments=None) -> int:
     """Fit, print the report, and return the exit code."""
-    try:
-        print(json.dumps(run(parse_arguments(arguments, __doc__, REPORT)), indent=2))
-    except (ValueError, OSError, DataError) as error:
-        print(f"training.visibility: {error}", file=sys.stderr)
-        return 1
-    return 0
+    args = parse_arguments(arguments, __doc__, REPORT)
+
+    def fit_and_print() -> int:
+        print(json.dumps(run(args), indent=2))
+        return 0
+
+    return run_command("training.visibility", fit_and_print)
 
 
 if __name__ == "__main__":

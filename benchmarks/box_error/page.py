@@ -32,6 +32,7 @@ from geometry import (
     box_side,
     image_box,
     interocular_distance,
+    on_image,
     scale_box,
 )
 from training.metrics import failure_rate, point_errors
@@ -106,12 +107,6 @@ def cut_image(image: np.ndarray, keypoints: np.ndarray, direction, share: float)
     y0 = round(top + share * height) if direction[1] < 0 else y0
     y1 = round(bottom - share * height) if direction[1] > 0 else y1
     return np.ascontiguousarray(image[y0:y1, x0:x1]), (x0, y0)
-
-
-def on_image(keypoints: np.ndarray, image: np.ndarray) -> np.ndarray:
-    """(68,) bool: the keypoints (68, 2) that lie on an image."""
-    edges = image_box(image)
-    return ((keypoints >= edges[:2]) & (keypoints < edges[2:])).all(axis=1)
 
 
 def cut_case(image, keypoints, box_xyxy, direction, share: float, *, clip: bool) -> Case:

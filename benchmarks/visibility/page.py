@@ -83,18 +83,17 @@ def measure_checkpoint(name: str, data) -> None:
         data=data_checksum(data.folder),
         seed=SEED,
     )
-    on_photos = hidden_on_photos(name)
+    on_photos = hidden_on_photos(model, config)
     write_json(record_of(name), {"checkpoint": name, "hidden_on_photos": on_photos, "provenance": about})
 
 
-def hidden_on_photos(name: str) -> float | None:
+def hidden_on_photos(model, config) -> float | None:
     """Share of points of the photos with hand-made points that a network calls hidden; None without them."""
     try:
         photos = photos_with_points()
     except FileNotFoundError as error:
         print(f"photos are not measured: {error}")
         return None
-    model, config = load_checkpoint(name)
     images = [photos.image(index) for index in range(len(photos))]
     found = predict(model, config, images, first_matrices(photos, "label_box", config))
     return float((found.visibility < VISIBLE_FROM).mean())
@@ -206,9 +205,9 @@ hardest to tell: it has the colours and the light of the face.
 {clean}
 
 The images of the data set and these photos have hands, hair and microphones of their own, which nobody has
-labelled, and some faces reach beyond the image. On the twelve photos with the most such points these were, by
-eye: points beyond the image, under beards, a collar, a hand and hair, and wrongly a screwed-up nose, a brow
-and a cheek that nothing covers.
+labelled, and some faces reach beyond the image. On the twelve photos of another origin on which `heatmapnet`
+calls the most points hidden these are, by eye: points beyond the image, under beards, a collar, a hand and
+hair, and wrongly a screwed-up nose, a brow and a cheek that nothing covers.
 
 ## What it does not say
 
